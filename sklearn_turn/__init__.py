@@ -1,0 +1,30 @@
+"""Fine-tune pre-trained image models on labels you do not trust."""
+
+import importlib
+
+__version__ = "0.1.0.dev0"
+
+# Name -> module. Resolved on first use, so that importing the package stays light:
+# torch and timm are loaded by what needs them.
+_EXPORTS = {
+    "Cleansing": "training",
+    "FeatureExtractor": "features",
+    "GMMNoiseFilter": "noise_filter",
+    "NoiseFilteredClassifier": "noise_filter",
+    "TURNClassifier": "turn",
+}
+_SUBMODULES = ["baselines", "datasets", "errors", "inspection", "noise"]
+
+__all__ = sorted(_EXPORTS) + _SUBMODULES
+
+
+def __getattr__(name):
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,307 @@
+"""Backbones: alias, timm name, factory or module -> a headless module that is ready.
+
+Also what belongs to a backbone and not to the method: preprocessing, and the
+optimiser, learning rate and weight decay that fine-tune its family well.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib.resources
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import WeightsNotFoundError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an alias stands for.
+
+    The optimiser settings are those two later comparisons with TURN hard-code per
+    backbone (DeFT and IDO, both MIT), the best stand-in for the paper's own table,
+    which is not available.
+
+    Attributes
+    ----------
+    timm_name : str
+        Architecture and weight tag in timm.
+    license : str
+        Licence of the pre-trained weights.
+    optimizer : str
+        "adamw", "adam" or "sgd".
+    lr, weight_decay, momentum : float
+        For full fine-tuning.
+    file : str or None
+        Weights that ship with this package, by file name.
+    """
+
+    timm_name: str
+    license: str
+    optimizer: str = "adamw"
+    lr: float = 3e-5
+    weight_decay: float = 1e-4
+    momentum: float = 0.0
+    file: str | None = None
+    input_size: int | None = None
+
+
+ALIASES: dict[str, Recipe] = {
+    "vit_b16": Recipe(
+        "vit_base_patch16_224.augreg_in1k", "Apache-2.0", "sgd", 1e-2, 1e-5
+    ),
+    "vit_l16": Recipe(
+        "vit_large_patch16_224.augreg_in21k_ft_in1k", "Apache-2.0", "sgd", 1e-2, 1e-5
+    ),
+    "convnext_t": Recipe("convnext_tiny.fb_in1k", "Apache-2.0", "adamw", 1e-4, 1e-4),
+    "mae_vit_b": Recipe(
+        "vit_base_patch16_224.mae", "CC-BY-NC-4.0", "adamw", 1e-4, 1e-3
+    ),
+    "clip_vit_b": Recipe(
+        "vit_base_patch16_clip_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
+    ),
+    "clip_vit_l14": Recipe(
+        "vit_large_patch14_clip_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
+    ),
+    "resnet50": Recipe("resnet50.a1_in1k", "Apache-2.0", "adamw", 1e-3, 1e-5),
+}
+
+# For a timm name, factory or module without an alias.
+_DEFAULT = Recipe("", "")
+
+BackboneLike = str | nn.Module | Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A headless module with all that is needed to feed and fine-tune it.
+
+    Attributes
+    ----------
+    module : Module
+        Maps (n, 3, input_size, input_size) to (n, width).
+    width : int
+        Number of features.
+    input_size : int
+        Side of the square input, in pixels.
+    mean, std : tuple of float
+    crop_pct : float
+    interpolation : str
+    recipe : Recipe
+        Default optimiser settings.
+    """
+
+    module: nn.Module
+    width: int
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float
+    interpolation: str
+    recipe: Recipe
+
+
+def check_backbone(backbone: BackboneLike) -> None:
+    """Raise if ``backbone`` names nothing, before any work is done.
+
+    Parameters
+    ----------
+    backbone : str, Module or callable
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, with the closest known ones.
+    """
+    if not isinstance(backbone, str) or backbone in ALIASES:
+        return
+    if backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        return
+    import timm
+
+    if timm.is_model(backbone.split(".")[0]):
+        return
+    known = [*ALIASES, *timm.list_models()]
+    close = difflib.get_close_matches(backbone, known, n=4, cutoff=0.5)
+    hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+    raise ValueError(
+        f"Unknown backbone {backbone!r}.{hint} Use an alias ({', '.join(ALIASES)}), a "
+        "name from timm.list_models(), a module, or a function that returns one."
+    )
+
+
+def load_backbone(
+    backbone: BackboneLike,
+    *,
+    pretrained: bool | str | os.PathLike[str] = True,
+    input_size: int | None = None,
+    crop_pct: float | None = None,
+) -> Backbone:
+    """Build a backbone in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    backbone : str, Module or callable
+        Alias, timm name, module (copied, so the caller's stays as it is) or a
+        function without arguments returning a module.
+    pretrained : bool or path, default=True
+        True takes the published weights; a path is a ``.safetensors`` or ``.pth``
+        checkpoint. Modules and factories bring their own weights; for them only a
+        path has an effect.
+    input_size : int, default=None
+        Side of the input in pixels; None is the backbone's own (224 for modules).
+    crop_pct : float, default=None
+        Share of the resized image that is kept; None is the backbone's own.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        Unknown name, a checkpoint that does not fit, or a module that does not map a
+        batch of images to one row of features each.
+    WeightsNotFoundError
+        Weights that cannot be had.
+    """
+    check_backbone(backbone)
+    if isinstance(backbone, str):
+        module, config, recipe = _timm_module(backbone, pretrained, input_size)
+    else:
+        module = (
+            copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone()
+        )
+        if not isinstance(module, nn.Module):
+            raise ValueError(
+                f"The backbone factory returned {type(module).__name__}, not a "
+                "torch.nn.Module."
+            )
+        config, recipe = dict(getattr(module, "pretrained_cfg", None) or {}), _DEFAULT
+        if _is_path(pretrained):
+            _load_checkpoint(module, os.fspath(pretrained))  # type: ignore[arg-type]
+    size = input_size or recipe.input_size or config.get("input_size", (3, 224, 224))[2]
+    module = module.eval()
+    return Backbone(
+        module=module,
+        width=_feature_width(module, size),
+        input_size=size,
+        mean=tuple(config.get("mean", (0.485, 0.456, 0.406))),
+        std=tuple(config.get("std", (0.229, 0.224, 0.225))),
+        crop_pct=crop_pct or config.get("crop_pct") or 1.0,
+        interpolation=config.get("interpolation", "bicubic"),
+        recipe=recipe,
+    )
+
+
+def _timm_module(
+    name: str, pretrained: Any, input_size: int | None
+) -> tuple[nn.Module, Mapping[str, Any], Recipe]:
+    import timm
+
+    recipe = ALIASES.get(name) or replace(_DEFAULT, timm_name=name)
+    if recipe.file is not None and pretrained is True:
+        weights = importlib.resources.files(__package__) / "weights" / recipe.file
+        pretrained = str(weights)
+    kwargs: dict[str, Any] = {"num_classes": 0}
+    config = timm.get_pretrained_cfg(recipe.timm_name.split(":")[-1])
+    native = (config.to_dict() if config is not None else {}).get("fixed_input_size")
+    if input_size is not None and native:
+        # Fixed-size architectures (ViTs) resample their position embedding.
+        kwargs["img_size"] = input_size
+    try:
+        module = timm.create_model(
+            recipe.timm_name, pretrained=pretrained is True, **kwargs
+        )
+    except Exception as error:
+        if pretrained is not True:
+            raise
+        raise WeightsNotFoundError(
+            f"The weights of {recipe.timm_name!r} could not be had "
+            f"({type(error).__name__}). Ways out: pass pretrained='path/to/weights"
+            ".safetensors' with a downloaded checkpoint; fill the hub's cache on a "
+            "machine with a network and point HF_HOME at a copy of it; choose another "
+            "backbone whose weights you have ('local-dir:/path' reads a folder with "
+            "config.json and weights); or pass pretrained=False to train from "
+            "scratch."
+        ) from error
+    if _is_path(pretrained):
+        _load_checkpoint(module, os.fspath(pretrained))
+    return module, module.pretrained_cfg, recipe
+
+
+def _is_path(pretrained: Any) -> bool:
+    return isinstance(pretrained, (str, os.PathLike))
+
+
+def _load_checkpoint(module: nn.Module, path: str) -> None:
+    """Load a local checkpoint, refusing one that leaves weights at random."""
+    if not os.path.isfile(path):
+        raise WeightsNotFoundError(
+            f"The checkpoint {path!r} does not exist. Give the path of a .safetensors "
+            "or .pth file."
+        )
+    from timm.models import load_state_dict
+
+    try:
+        state = load_state_dict(path, device="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"The checkpoint {path!r} could not be read ({error}). It must be a "
+            ".safetensors file, or a .pth file that holds tensors only: other pickled "
+            "objects are not loaded, because loading them would run their code."
+        ) from error
+    # timm keeps, beside many architectures, a filter that renames old keys and
+    # resamples position embeddings to the input size.
+    filter_fn = getattr(
+        sys.modules[type(module).__module__], "checkpoint_filter_fn", None
+    )
+    if filter_fn is not None:
+        state = filter_fn(state, module)
+    expected = module.state_dict()
+    fits = {k for k, v in expected.items() if k in state and state[k].shape == v.shape}
+    # BatchNorm's counter of batches is not a weight and is often left out.
+    missing = [
+        k for k in expected if k not in fits and not k.endswith("num_batches_tracked")
+    ]
+    if missing:
+        wrong = [k for k in missing if k in state]
+        raise ValueError(
+            f"The checkpoint {path!r} does not fit {type(module).__name__}: "
+            f"{len(fits)} of {len(expected)} keys match, {len(wrong)} have another "
+            f"shape and {len(missing) - len(wrong)} are missing, for example "
+            f"{', '.join(missing[:3])}. Choose the backbone the checkpoint was made "
+            "with."
+        )
+    module.load_state_dict(
+        {k: v.to(expected[k].dtype) for k, v in state.items() if k in fits},
+        strict=False,
+    )
+
+
+@torch.no_grad()
+def _feature_width(module: nn.Module, input_size: int) -> int:
+    """Find the number of features by running one blank image."""
+    try:
+        out = module(torch.zeros(1, 3, input_size, input_size))
+    except Exception as error:
+        raise ValueError(
+            f"The backbone {type(module).__name__} failed on one image of "
+            f"3 x {input_size} x {input_size}: {error}. Set input_size to the side it "
+            "takes."
+        ) from error
+    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != 1:
+        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(
+            f"The backbone {type(module).__name__} must map a batch of images to one "
+            f"row of features each; for one image it returned {shape}. Pool its output "
+            "to shape (n, features)."
+        )
+    return out.shape[1]

@@ -1,0 +1,456 @@
+"""What every classifier of the library does alike.
+
+Checking the input, encoding labels, extracting features once, probing, fine-tuning
+and predicting. A method is a subclass whose ``_train`` says which of these it uses.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from ._runtime import Runtime, forward_all, free_memory, seeded
+from ._validation import encode_labels
+from .backbones import Backbone, check_backbone, load_backbone
+from .errors import CollapsedProbeWarning
+from .images import (
+    AUGMENTATIONS,
+    BatchTransform,
+    FeatureRows,
+    Labelled,
+    Source,
+    as_source,
+    is_images,
+)
+from .losses import GCELoss
+from .modules import Classifier, Embedder, Standardize, linear_head
+from .training import CosineSchedule, Net, RobustAfterWarmup, make_optimizer
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of fit: checked data and resolved settings.
+
+    Attributes
+    ----------
+    source : Source
+    y : ndarray of shape (n_samples,), int
+        Codes of the given labels.
+    n_classes : int
+    backbone : Backbone or None
+        None for precomputed features.
+    embed : Module
+        Raw batch to features.
+    runtime : Runtime
+    random_state : RandomState
+    """
+
+    source: Source
+    y: NDArray[np.intp]
+    n_classes: int
+    backbone: Backbone | None
+    embed: nn.Module
+    runtime: Runtime
+    random_state: np.random.RandomState
+
+
+class BaseFineTuner(ClassifierMixin, BaseEstimator):
+    """Base of the classifiers; subclasses define ``__init__`` and ``_train``."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "backbone": [str, callable],
+        "pretrained": ["boolean", str, os.PathLike],
+        "q": [Interval(Real, 0, 1, closed="both")],
+        "lp_epochs": [Interval(Integral, 0, None, closed="left")],
+        "lp_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "lp_lr": [Interval(Real, 0, None, closed="neither")],
+        "lp_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lp_params": [dict, None],
+        "fft_epochs": [Interval(Integral, 0, None, closed="left")],
+        "fft_optimizer": [StrOptions({"adamw", "adam", "sgd"}), None],
+        "fft_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "fft_weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "fft_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "fft_warmup": [Interval(Real, 0, 1, closed="left")],
+        "fft_params": [dict, None],
+        "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "input_size": [Interval(Integral, 1, None, closed="left"), None],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "num_workers": [
+            Interval(Integral, 0, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "device": [str],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: ArrayLike):
+        """Train on images, image files or features, and their given labels.
+
+        Parameters
+        ----------
+        X : images, file paths or features
+            Images: an array of shape (n_samples, height, width, channels),
+            (n_samples, channels, height, width) or (n_samples, height, width), uint8
+            in 0..255 or float in [0, 1], with 1, 3 or 4 channels. Paths: a list, an
+            array or a Series of n_samples image files. Features: a 2-D array of shape
+            (n_samples, n_features); then there is no backbone, and only the head is
+            trained.
+        y : array-like of shape (n_samples,)
+            Given labels, of any type that sorts.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If X or y is not as above, before any training.
+        ImageReadError
+            If files are missing or cannot be decoded.
+        WeightsNotFoundError
+            If the pre-trained weights cannot be had.
+        """
+        task = self._begin(X, y)
+        try:
+            with seeded(task.random_state.randint(2**31 - 1), task.runtime.device):
+                self._train(task)
+        finally:
+            free_memory(task.runtime.device)
+        return self
+
+    def _train(self, task: Task) -> None:
+        raise TypeError(f"{type(self).__name__} defines no training.")
+
+    # -- input ----------------------------------------------------------------------
+
+    def _begin(self, X: Any, y: Any) -> Task:
+        """Check everything that can be checked before work starts."""
+        if isinstance(self.backbone, str):
+            check_backbone(self.backbone)
+        runtime = self._runtime()
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        # A second fit forgets the first: some attributes exist for some inputs only.
+        for name in [n for n in vars(self) if n.endswith("_")]:
+            delattr(self, name)
+        if is_images(X):
+            check_consistent_length(X, y)
+            y = column_or_1d(y, warn=True)
+        else:
+            X, y = validate_data(
+                self, X, y, dtype=np.float32, ensure_min_samples=2, force_writeable=True
+            )
+        check_classification_targets(y)
+        self.classes_, codes = encode_labels(np.asarray(y))
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, but the "
+                f"data contains only one class: {self.classes_[0]!r}."
+            )
+        source = self._as_source(X)
+        self.input_shape_ = source.item_shape
+        self._images = not isinstance(source, FeatureRows)
+        backbone, embed = None, nn.Identity()
+        if self._images:
+            if source.item_shape is not None:
+                self.n_features_in_ = int(np.prod(source.item_shape))
+            backbone = load_backbone(
+                self.backbone,
+                pretrained=self.pretrained,
+                input_size=self.input_size,
+                crop_pct=self.crop_pct,
+            )
+            embed = make_embedder(backbone, runtime, getattr(self, "augment", None))
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        return Task(
+            source=source,
+            y=codes,
+            n_classes=len(self.classes_),
+            backbone=backbone,
+            embed=embed,
+            runtime=runtime,
+            random_state=np.random.RandomState(seed),
+        )
+
+    def _as_source(self, X: Any) -> Source:
+        if is_images(X):
+            return as_source(X, min_size=self.input_size or 224)
+        return FeatureRows(X)
+
+    def _runtime(self) -> Runtime:
+        return Runtime.resolve(
+            device=self.device,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            verbose=int(self.verbose),
+        )
+
+    # -- the steps ------------------------------------------------------------------
+
+    def _extract(self, task: Task) -> Tensor:
+        """Compute z_i = f(x_i; theta) for every sample, once."""
+        if isinstance(task.source, FeatureRows):
+            return task.source.rows
+        return forward_all(task.embed, task.source, task.runtime, "features")
+
+    def _untrained_head(
+        self, task: Task
+    ) -> tuple[nn.Module, nn.Linear, NDArray[np.float64]]:
+        """Scale, head and losses before any training: every class equally likely."""
+        scale: nn.Module = nn.Identity()
+        if isinstance(task.source, FeatureRows):
+            scale, width = Standardize(task.source.rows), task.source.rows.shape[1]
+        else:
+            assert task.backbone is not None, "images have a backbone"
+            width = task.backbone.width
+        losses = np.full(len(task.y), np.log(task.n_classes))
+        return scale, linear_head(width, task.n_classes), losses
+
+    def _linear_probe(self, features: Tensor, task: Task, q: float) -> Net:
+        """Train a linear head on fixed features by generalised cross-entropy.
+
+        A probe that collapsed onto few classes is trained again by cross-entropy.
+        """
+        probe = self._fit_probe(features, task, q)
+        if q == 0 or not _collapsed(probe, features, task):
+            return probe
+        warnings.warn(
+            f"The linear probe with q={q} predicts far fewer classes than are "
+            "labelled; it was trained again with cross-entropy (q=0). Raise "
+            "lp_warmup_epochs or lower q to avoid this.",
+            CollapsedProbeWarning,
+            stacklevel=5,
+        )
+        return self._fit_probe(features, task, 0.0)
+
+    def _fit_probe(self, features: Tensor, task: Task, q: float) -> Net:
+        rows = FeatureRows(features)
+        probe = Net(
+            Classifier,
+            module__embed=nn.Identity(),
+            module__scale=Standardize(features),
+            module__head=linear_head(features.shape[1], task.n_classes),
+            criterion=GCELoss,
+            criterion__q=q,
+            **self._net_options(
+                task,
+                rows,
+                max_epochs=self.lp_epochs,
+                batch_size=self.lp_batch_size,
+                lr=self.lp_lr,
+                optimizer__name="adamw",
+                optimizer__weight_decay=0.0,
+                extra=self.lp_params,
+                callbacks=[
+                    ("cosine", CosineSchedule(warmup=0.0)),
+                    ("warmup", RobustAfterWarmup(self.lp_warmup_epochs)),
+                ],
+            ),
+        )
+        probe.set_params(iterator_train__shuffle=True, verbose=0)
+        return _fit_net(probe, rows, task)
+
+    def _fine_tune(
+        self,
+        task: Task,
+        *,
+        scale: nn.Module,
+        head: nn.Linear,
+        criterion: Any,
+        callbacks: list[tuple[str, Any]],
+        **criterion_options: Any,
+    ) -> Net:
+        """Train all parameters for ``fft_epochs`` epochs, on what callbacks select."""
+        if task.backbone is not None:
+            recipe = task.backbone.recipe
+            optimizer, lr, decay = recipe.optimizer, recipe.lr, recipe.weight_decay
+            momentum = recipe.momentum
+        else:
+            # Only a head on features: go on as the probe did.
+            optimizer, lr, decay, momentum = "adamw", self._head_lr(), 0.0, 0.0
+        options: dict[str, Any] = {
+            "max_epochs": self.fft_epochs,
+            "batch_size": self.fft_batch_size,
+            "lr": lr if self.fft_lr is None else self.fft_lr,
+            "optimizer__name": self.fft_optimizer or optimizer,
+            "optimizer__weight_decay": (
+                decay if self.fft_weight_decay is None else self.fft_weight_decay
+            ),
+        }
+        if options["optimizer__name"] == "sgd":
+            options["optimizer__momentum"] = momentum
+        schedule = ("cosine", CosineSchedule(self.fft_warmup))
+        net = Net(
+            Classifier,
+            module__embed=task.embed,
+            module__scale=scale,
+            module__head=head,
+            criterion=criterion,
+            **criterion_options,
+            **self._net_options(
+                task,
+                task.source,
+                extra=self.fft_params,
+                callbacks=[schedule, *callbacks],
+                **options,
+            ),
+        )
+        if not callbacks:
+            net.set_params(iterator_train__shuffle=True)
+        return _fit_net(net, task.source, task)
+
+    def _head_lr(self) -> float:
+        return getattr(self, "lp_lr", 1e-3)
+
+    def _net_options(
+        self,
+        task: Task,
+        source: Source,
+        *,
+        extra: Mapping[str, Any] | None,
+        callbacks: list[tuple[str, Any]],
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Options of a skorch net; the user's ``extra`` wins over ours."""
+        extra = dict(extra or {})
+        added = extra.pop("callbacks", [])
+        loader = task.runtime.loader_options(source)
+        return {
+            "optimizer": make_optimizer,
+            "classes": np.arange(task.n_classes),
+            "device": str(task.runtime.device),
+            "verbose": task.runtime.verbose,
+            "iterator_valid__batch_size": task.runtime.batch_size,
+            **{f"iterator_train__{k}": v for k, v in loader.items()},
+            **{f"iterator_valid__{k}": v for k, v in loader.items()},
+            **options,
+            "callbacks": [*callbacks, *added],
+            **extra,
+        }
+
+    # -- prediction -----------------------------------------------------------------
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : images, file paths or features
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Columns follow ``classes_``.
+        """
+        source = self._check_predict(X)
+        runtime = self._runtime()
+        logits = forward_all(self.net_.module_, source, runtime, "predict")
+        return torch.softmax(logits.double(), dim=1).numpy()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Most probable class of each sample.
+
+        Parameters
+        ----------
+        X : images, file paths or features
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Members of ``classes_``.
+        """
+        codes = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[codes]
+
+    def _check_predict(self, X: Any) -> Source:
+        check_is_fitted(self)
+        images = is_images(X)
+        if images != self._images and (images or np.ndim(X) == 2):
+            fitted, given = ("images", "2-D features")[:: 1 if self._images else -1]
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on {fitted}, but X holds "
+                f"{given}."
+            )
+        if not images:
+            X = validate_data(self, X, reset=False, dtype=np.float32)
+        source = self._as_source(X)
+        if None not in (source.item_shape, self.input_shape_) and (
+            source.item_shape != self.input_shape_
+        ):
+            raise ValueError(
+                f"X holds samples of shape {source.item_shape}, but "
+                f"{type(self).__name__} was fitted on samples of shape "
+                f"{self.input_shape_}. Resize them, or fit and predict on file paths, "
+                "which may have any size."
+            )
+        return source
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def make_embedder(backbone: Backbone, runtime: Runtime, augment: Any) -> Embedder:
+    """Join a backbone with the transform that feeds it."""
+    transform = BatchTransform(
+        backbone.input_size,
+        backbone.mean,
+        backbone.std,
+        backbone.crop_pct,
+        backbone.interpolation,
+        AUGMENTATIONS[augment] if isinstance(augment, str) else augment,
+    )
+    return Embedder(transform, backbone.module, runtime.dtype)
+
+
+def _fit_net(net: Net, source: Source, task: Task) -> Net:
+    if net.max_epochs:
+        net.fit(Labelled(source, task.y), None)
+    else:
+        net.initialize()
+    net.forget_optimizer()
+    return net
+
+
+def _collapsed(probe: Net, features: Tensor, task: Task) -> bool:
+    """Whether predictions use less than half as many classes as the labels do.
+
+    Classes are counted in effect, by the perplexity of their shares: 1 when one class
+    takes all, the number of classes when all are equal.
+    """
+    logits = forward_all(probe.module_, FeatureRows(features), task.runtime)
+    predicted = np.bincount(logits.argmax(dim=1).numpy(), minlength=task.n_classes)
+    labelled = np.bincount(task.y, minlength=task.n_classes)
+    return 2 * _perplexity(predicted) <= _perplexity(labelled)
+
+
+def _perplexity(counts: NDArray[np.intp]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))

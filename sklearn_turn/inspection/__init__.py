@@ -1,0 +1,5 @@
+"""Look at what a fit believed."""
+
+from ._loss_mixture import LossMixtureDisplay
+
+__all__ = ["LossMixtureDisplay"]

@@ -1,0 +1,84 @@
+"""The parts of a model: embed, scale, classify."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Embedder(nn.Module):
+    """Images to float32 features: transform, then the backbone under autocast.
+
+    Parameters
+    ----------
+    transform : Module
+        Raw batch to the backbone's input.
+    backbone : Module
+    dtype : torch.dtype or None
+        Type of matrix products under autocast; None is float32.
+    """
+
+    def __init__(
+        self, transform: nn.Module, backbone: nn.Module, dtype: torch.dtype | None
+    ):
+        super().__init__()
+        self.transform = transform
+        self.backbone = backbone
+        self.dtype = dtype
+
+    def forward(self, batch: Any) -> Tensor:
+        images = self.transform(batch)
+        with torch.autocast(
+            images.device.type, self.dtype, enabled=self.dtype is not None
+        ):
+            return self.backbone(images).float()
+
+
+class Standardize(nn.Module):
+    """Fixed shift and scale of each feature, taken from the training features.
+
+    It conditions the linear probe whatever the backbone, and stays between backbone
+    and head while both are fine-tuned; with the head it is one affine map.
+    """
+
+    def __init__(self, features: Tensor):
+        super().__init__()
+        std = features.std(dim=0, correction=0)
+        # A constant feature, up to rounding, carries nothing and keeps its scale.
+        floor = 1e-6 * features.abs().amax(dim=0).clamp(min=1e-12)
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("std", torch.where(std > floor, std, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """The whole model, g(f(x)): embed, scale, classify.
+
+    Parameters
+    ----------
+    embed : Module
+        Raw batch to features; the identity for precomputed features.
+    scale : Module
+    head : Linear
+    """
+
+    def __init__(self, embed: nn.Module, scale: nn.Module, head: nn.Linear):
+        super().__init__()
+        self.embed = embed
+        self.scale = scale
+        self.head = head
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.head(self.scale(self.embed(batch)))
+
+
+def linear_head(width: int, n_classes: int) -> nn.Linear:
+    """A fresh linear classifier that starts undecided, with all weights zero."""
+    head = nn.Linear(width, n_classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head

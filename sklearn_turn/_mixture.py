@@ -113,8 +113,7 @@ def fit_two_gaussians(
     mixtures = maximise(_split_in_two(x, groups, n_groups))
     running = np.ones(n_groups, dtype=bool)
     last = np.full(n_groups, -np.inf)
-    n_iter = 0
-    for n_iter in range(1, max_iter + 1):
+    for n_iter in range(1, max_iter + 1):  # noqa: B007 (read after the loop)
         resp, evidence = _low_responsibility(_log_joint(x, mixtures, groups))
         likelihood = total(evidence) / counts
         mixtures = _choose(running, maximise(resp), mixtures)

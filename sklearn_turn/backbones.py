@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import importlib.resources
 import os
 import sys
@@ -41,6 +42,10 @@ class Recipe:
         For full fine-tuning.
     file : str or None
         Weights that ship with this package, by file name.
+    input_size : int or None
+        Where it differs from the timm model's.
+    mean_std : float or None
+        Mean and standard deviation of every channel, where they differ likewise.
     """
 
     timm_name: str
@@ -51,6 +56,7 @@ class Recipe:
     momentum: float = 0.0
     file: str | None = None
     input_size: int | None = None
+    mean_std: float | None = None
 
 
 ALIASES: dict[str, Recipe] = {
@@ -71,6 +77,17 @@ ALIASES: dict[str, Recipe] = {
         "vit_large_patch14_clip_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
     ),
     "resnet50": Recipe("resnet50.a1_in1k", "Apache-2.0", "adamw", 1e-3, 1e-5),
+    # Trained by examples/pretrain_letters.py; for demonstrations and tests.
+    "letters": Recipe(
+        "test_convnext3",
+        "BSD-3-Clause",
+        "adamw",
+        3e-4,
+        1e-4,
+        file="letters_convnext.safetensors",
+        input_size=32,
+        mean_std=0.5,
+    ),
 }
 
 # For a timm name, factory or module without an alias.
@@ -143,6 +160,7 @@ def load_backbone(
     pretrained: bool | str | os.PathLike[str] = True,
     input_size: int | None = None,
     crop_pct: float | None = None,
+    example: Tensor | None = None,
 ) -> Backbone:
     """Build a backbone in evaluation mode, on the CPU.
 
@@ -159,6 +177,8 @@ def load_backbone(
         Side of the input in pixels; None is the backbone's own (224 for modules).
     crop_pct : float, default=None
         Share of the resized image that is kept; None is the backbone's own.
+    example : Tensor, default=None
+        A batch of one raw sample, for backbones that do not take images.
 
     Returns
     -------
@@ -191,7 +211,9 @@ def load_backbone(
     module = module.eval()
     return Backbone(
         module=module,
-        width=_feature_width(module, size),
+        width=_feature_width(
+            module, torch.zeros(1, 3, size, size) if example is None else example
+        ),
         input_size=size,
         mean=tuple(config.get("mean", (0.485, 0.456, 0.406))),
         std=tuple(config.get("std", (0.229, 0.224, 0.225))),
@@ -234,7 +256,11 @@ def _timm_module(
         ) from error
     if _is_path(pretrained):
         _load_checkpoint(module, os.fspath(pretrained))
-    return module, module.pretrained_cfg, recipe
+    config = dict(module.pretrained_cfg)
+    if recipe.mean_std is not None:
+        config |= {"mean": (recipe.mean_std,) * 3, "std": (recipe.mean_std,) * 3}
+        config["crop_pct"] = 1.0
+    return module, config, recipe
 
 
 def _is_path(pretrained: Any) -> bool:
@@ -287,21 +313,41 @@ def _load_checkpoint(module: nn.Module, path: str) -> None:
 
 
 @torch.no_grad()
-def _feature_width(module: nn.Module, input_size: int) -> int:
-    """Find the number of features by running one blank image."""
+def _feature_width(module: nn.Module, example: Tensor) -> int:
+    """Find the number of features by running one sample."""
+    size = " x ".join(map(str, example.shape[1:]))
     try:
-        out = module(torch.zeros(1, 3, input_size, input_size))
+        out = module(example)
     except Exception as error:
         raise ValueError(
-            f"The backbone {type(module).__name__} failed on one image of "
-            f"3 x {input_size} x {input_size}: {error}. Set input_size to the side it "
-            "takes."
+            f"The backbone {type(module).__name__} failed on one sample of {size}: "
+            f"{error}. For images, set input_size to the side it takes."
         ) from error
     if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != 1:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(
-            f"The backbone {type(module).__name__} must map a batch of images to one "
-            f"row of features each; for one image it returned {shape}. Pool its output "
-            "to shape (n, features)."
+            f"The backbone {type(module).__name__} must map a batch to one row of "
+            f"features for each sample; for one sample it returned {shape}. Pool its "
+            "output to shape (n, features)."
         )
     return out.shape[1]
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Digest of a module's parameters and buffers, the same for equal weights.
+
+    Parameters
+    ----------
+    module : Module
+
+    Returns
+    -------
+    str
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        )
+    return digest.hexdigest()

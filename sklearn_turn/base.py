@@ -6,7 +6,6 @@ and predicting. A method is a subclass whose ``_train`` says which of these it u
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,21 +23,23 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from ._runtime import Runtime, forward_all, free_memory, seeded
-from ._validation import encode_labels
+from ._validation import BACKBONE_CONSTRAINTS, encode_labels
 from .backbones import Backbone, check_backbone, load_backbone
-from .errors import CollapsedProbeWarning
+from .errors import CollapsedProbeWarning, SkippedImageWarning
+from .features import extract_features
 from .images import (
-    AUGMENTATIONS,
-    BatchTransform,
     FeatureRows,
     Labelled,
     Source,
+    Subset,
     as_source,
     is_images,
+    raise_if_unreadable,
 )
 from .losses import GCELoss
-from .modules import Classifier, Embedder, Standardize, linear_head
+from .modules import Classifier, Standardize, linear_head, make_embedder
 from .training import CosineSchedule, Net, RobustAfterWarmup, make_optimizer
+from .transforms import AUGMENTATIONS, BatchTransform
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Task:
     y : ndarray of shape (n_samples,), int
         Codes of the given labels.
     n_classes : int
+    used : ndarray of bool
+        Which samples passed to ``fit`` are in ``source``; the others are skipped.
     backbone : Backbone or None
         None for precomputed features.
     embed : Module
@@ -62,6 +65,7 @@ class Task:
     source: Source
     y: NDArray[np.intp]
     n_classes: int
+    used: NDArray[np.bool_]
     backbone: Backbone | None
     embed: nn.Module
     runtime: Runtime
@@ -72,8 +76,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
     """Base of the classifiers; subclasses define ``__init__`` and ``_train``."""
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "backbone": [str, callable],
-        "pretrained": ["boolean", str, os.PathLike],
+        **BACKBONE_CONSTRAINTS,
         "q": [Interval(Real, 0, 1, closed="both")],
         "lp_epochs": [Interval(Integral, 0, None, closed="left")],
         "lp_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -88,17 +91,8 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         "fft_warmup": [Interval(Real, 0, 1, closed="left")],
         "fft_params": [dict, None],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
-        "input_size": [Interval(Integral, 1, None, closed="left"), None],
-        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "num_workers": [
-            Interval(Integral, 0, None, closed="left"),
-            StrOptions({"auto"}),
-        ],
-        "device": [str],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "on_bad_image": [StrOptions({"raise", "skip"})],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -136,6 +130,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 self._train(task)
         finally:
             free_memory(task.runtime.device)
+        self._spread_over_skipped(task.used)
         return self
 
     def _train(self, task: Task) -> None:
@@ -144,7 +139,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
     # -- input ----------------------------------------------------------------------
 
     def _begin(self, X: Any, y: Any) -> Task:
-        """Check everything that can be checked before work starts."""
+        """Check all that can be checked before work starts, then forget past fits."""
         if isinstance(self.backbone, str):
             check_backbone(self.backbone)
         runtime = self._runtime()
@@ -153,52 +148,98 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        # A second fit forgets the first: some attributes exist for some inputs only.
-        for name in [n for n in vars(self) if n.endswith("_")]:
-            delattr(self, name)
         if is_images(X):
-            check_consistent_length(X, y)
+            source = as_source(X, check=self.on_bad_image == "raise")
+            check_consistent_length(source, y)
             y = column_or_1d(y, warn=True)
         else:
             X, y = validate_data(
                 self, X, y, dtype=np.float32, ensure_min_samples=2, force_writeable=True
             )
+            source = FeatureRows(X)
         check_classification_targets(y)
-        self.classes_, codes = encode_labels(np.asarray(y))
-        if len(self.classes_) < 2:
+        classes, codes = encode_labels(np.asarray(y))
+        used = self._readable(source)
+        if not used.all():
+            source = Subset(source, np.flatnonzero(used))
+            classes, codes = encode_labels(classes[codes[used]])
+        if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but the "
-                f"data contains only one class: {self.classes_[0]!r}."
+                f"data contains only one class: {classes[0]!r}."
             )
-        source = self._as_source(X)
-        self.input_shape_ = source.item_shape
-        self._images = not isinstance(source, FeatureRows)
-        backbone, embed = None, nn.Identity()
-        if self._images:
-            if source.item_shape is not None:
-                self.n_features_in_ = int(np.prod(source.item_shape))
-            backbone = load_backbone(
-                self.backbone,
-                pretrained=self.pretrained,
-                input_size=self.input_size,
-                crop_pct=self.crop_pct,
-            )
-            embed = make_embedder(backbone, runtime, getattr(self, "augment", None))
+        backbone, embed = self._backbone_for(source, runtime)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
+
+        # Attributes of an earlier fit, some of which exist for some inputs only.
+        fresh = {"n_features_in_", "feature_names_in_"} if backbone is None else set()
+        for name in [n for n in vars(self) if n.endswith("_") and n not in fresh]:
+            delattr(self, name)
+        self.classes_ = classes
+        self.input_shape_ = source.item_shape
+        self.skipped_ = np.flatnonzero(~used)
+        if backbone is not None and source.item_shape is not None:
+            self.n_features_in_ = int(np.prod(source.item_shape))
         return Task(
             source=source,
             y=codes,
-            n_classes=len(self.classes_),
+            n_classes=len(classes),
+            used=used,
             backbone=backbone,
             embed=embed,
             runtime=runtime,
             random_state=np.random.RandomState(seed),
         )
 
-    def _as_source(self, X: Any) -> Source:
-        if is_images(X):
-            return as_source(X, min_size=self.input_size or 224)
-        return FeatureRows(X)
+    def _readable(self, source: Source) -> NDArray[np.bool_]:
+        """Which samples to train with: all, unless bad ones are to be skipped."""
+        used = np.ones(len(source), dtype=bool)
+        if self.on_bad_image == "skip":
+            bad = source.problems(decode=True)
+            used[[index for index, _, _ in bad]] = False
+            if not used.any():
+                raise_if_unreadable(source, decode=True)
+            if bad:
+                warnings.warn(
+                    f"{len(bad)} of {len(source)} images cannot be read and are "
+                    f"skipped, the first {bad[0][1]!r} ({bad[0][2]}); see skipped_.",
+                    SkippedImageWarning,
+                    stacklevel=4,
+                )
+        return used
+
+    def _spread_over_skipped(self, used: NDArray[np.bool_]) -> None:
+        """Give per-sample results an entry for every sample passed to fit."""
+        if used.all():
+            return
+        for name, fill in (
+            ("clean_mask_", 0),
+            ("clean_proba_", 0),
+            ("losses_", np.nan),
+        ):
+            if hasattr(self, name):
+                values = getattr(self, name)
+                spread = np.full(len(used), fill, dtype=values.dtype)
+                spread[used] = values
+                setattr(self, name, spread)
+
+    def _backbone_for(
+        self, source: Source, runtime: Runtime
+    ) -> tuple[Backbone | None, nn.Module]:
+        if isinstance(source, FeatureRows):
+            return None, nn.Identity()
+        backbone = load_backbone(
+            self.backbone,
+            pretrained=self.pretrained,
+            input_size=self.input_size,
+            crop_pct=self.crop_pct,
+            example=source.load([0]) if source.is_raw else None,
+        )
+        source.fit_to(backbone.input_size)
+        augment = getattr(self, "augment", None)
+        return backbone, make_embedder(
+            backbone, runtime.dtype, raw=source.is_raw, augment=augment
+        )
 
     def _runtime(self) -> Runtime:
         return Runtime.resolve(
@@ -215,7 +256,9 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         """Compute z_i = f(x_i; theta) for every sample, once."""
         if isinstance(task.source, FeatureRows):
             return task.source.rows
-        return forward_all(task.embed, task.source, task.runtime, "features")
+        return extract_features(
+            task.embed, task.source, task.runtime, memory=self.memory
+        )
 
     def _untrained_head(
         self, task: Task
@@ -390,16 +433,19 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
 
     def _check_predict(self, X: Any) -> Source:
         check_is_fitted(self)
-        images = is_images(X)
-        if images != self._images and (images or np.ndim(X) == 2):
-            fitted, given = ("images", "2-D features")[:: 1 if self._images else -1]
+        embed = self.net_.module_.embed
+        on_features = isinstance(embed, nn.Identity)
+        if is_images(X) == on_features and (on_features or np.ndim(X) == 2):
+            fitted, given = ("2-D features", "images")[:: 1 if on_features else -1]
             raise ValueError(
                 f"This {type(self).__name__} was fitted on {fitted}, but X holds "
                 f"{given}."
             )
-        if not images:
-            X = validate_data(self, X, reset=False, dtype=np.float32)
-        source = self._as_source(X)
+        if on_features:
+            return FeatureRows(validate_data(self, X, reset=False, dtype=np.float32))
+        source = as_source(X)
+        if isinstance(embed.transform, BatchTransform):
+            source.fit_to(embed.transform.input_size)
         if None not in (source.item_shape, self.input_shape_) and (
             source.item_shape != self.input_shape_
         ):
@@ -415,19 +461,6 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-def make_embedder(backbone: Backbone, runtime: Runtime, augment: Any) -> Embedder:
-    """Join a backbone with the transform that feeds it."""
-    transform = BatchTransform(
-        backbone.input_size,
-        backbone.mean,
-        backbone.std,
-        backbone.crop_pct,
-        backbone.interpolation,
-        AUGMENTATIONS[augment] if isinstance(augment, str) else augment,
-    )
-    return Embedder(transform, backbone.module, runtime.dtype)
 
 
 def _fit_net(net: Net, source: Source, task: Task) -> Net:

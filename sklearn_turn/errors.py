@@ -28,3 +28,7 @@ class CleansingWarning(UserWarning):
 
 class CollapsedProbeWarning(UserWarning):
     """The linear probe predicted too few classes and was trained again."""
+
+
+class SkippedImageWarning(UserWarning):
+    """Images that cannot be read were left out of training."""

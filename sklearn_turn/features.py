@@ -3,19 +3,79 @@
 from __future__ import annotations
 
 import os
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from ._runtime import Runtime, forward_all
-from .backbones import BackboneLike, load_backbone
-from .base import BaseFineTuner, make_embedder
-from .images import as_source
+from ._validation import BACKBONE_CONSTRAINTS
+from .backbones import BackboneLike, check_backbone, load_backbone, weights_digest
+from .images import Source, Subset, as_source
+from .modules import Embedder, make_embedder
+from .transforms import BatchTransform
+
+# Samples looked up in the cache at a time; bounds the keys held in memory.
+_BLOCK = 4096
+
+
+def extract_features(
+    embed: Embedder, source: Source, runtime: Runtime, *, memory: Any = None
+) -> Tensor:
+    """Compute the features of every sample, or read those computed before.
+
+    Parameters
+    ----------
+    embed : Embedder
+    source : Source
+    runtime : Runtime
+    memory : None, path or joblib.Memory
+        Where features are kept between calls; None keeps none.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, width), float32, on the CPU
+    """
+    if memory is None:
+        return forward_all(embed, source, runtime, "features")
+    from ._feature_cache import open_cache
+
+    width = embed.backbone_width
+    cache = open_cache(memory, identity=_identity(embed), width=width)
+    if cache is None:
+        return forward_all(embed, source, runtime, "features")
+    features = torch.empty(len(source), width)
+    for start in range(0, len(source), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(source)))
+        keys = source.keys(rows.tolist())
+        out = features[start : start + len(rows)].numpy()
+        found = cache.read(keys, out)
+        first = {keys[i]: i for i in np.flatnonzero(~found)[::-1]}
+        if not first:
+            continue
+        missing = sorted(first.values())
+        fresh = forward_all(embed, Subset(source, rows[missing]), runtime, "features")
+        cache.write([keys[i] for i in missing], fresh.numpy())
+        place = {keys[i]: row for row, i in enumerate(missing)}
+        for i in np.flatnonzero(~found):
+            out[i] = fresh[place[keys[i]]]
+    return features
+
+
+def _identity(embed: Embedder) -> dict[str, Any]:
+    """All that decides an image's features: weights, preprocessing, precision."""
+    identity: dict[str, Any] = {
+        "weights": weights_digest(embed.backbone),
+        "architecture": type(embed.backbone).__name__,
+        "precision": str(embed.dtype or torch.float32),
+    }
+    if isinstance(embed.transform, BatchTransform):
+        identity |= embed.transform.description()
+    return identity
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -28,7 +88,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     backbone, pretrained, input_size, crop_pct, batch_size, num_workers, device, \
-precision, verbose
+precision, memory, verbose
         As in :class:`~sklearn_turn.TURNClassifier`.
 
     Attributes
@@ -46,20 +106,7 @@ precision, verbose
     (2, 96)
     """
 
-    _parameter_constraints = {
-        name: BaseFineTuner._parameter_constraints[name]
-        for name in (
-            "backbone",
-            "pretrained",
-            "input_size",
-            "crop_pct",
-            "batch_size",
-            "num_workers",
-            "device",
-            "precision",
-            "verbose",
-        )
-    }
+    _parameter_constraints = BACKBONE_CONSTRAINTS
 
     def __init__(
         self,
@@ -72,6 +119,7 @@ precision, verbose
         num_workers: int | str = "auto",
         device: str = "auto",
         precision: str = "auto",
+        memory: Any = None,
         verbose: int = 0,
     ):
         self.backbone = backbone
@@ -82,6 +130,7 @@ precision, verbose
         self.num_workers = num_workers
         self.device = device
         self.precision = precision
+        self.memory = memory
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -98,14 +147,18 @@ precision, verbose
         -------
         self
         """
-        self._source(X)
+        if isinstance(self.backbone, str):
+            check_backbone(self.backbone)
+        source = as_source(X)
         loaded = load_backbone(
             self.backbone,
             pretrained=self.pretrained,
             input_size=self.input_size,
             crop_pct=self.crop_pct,
+            example=source.load([0]) if source.is_raw else None,
         )
-        self._embed = make_embedder(loaded, self._runtime(), None)
+        self._embed = make_embedder(loaded, self._runtime().dtype, raw=source.is_raw)
+        self._input_size = loaded.input_size
         self.n_features_out_ = loaded.width
         return self
 
@@ -121,17 +174,17 @@ precision, verbose
         ndarray of shape (n_samples, n_features_out_), float32
         """
         check_is_fitted(self)
-        source = self._source(X)
-        return forward_all(self._embed, source, self._runtime(), "features").numpy()
+        source = as_source(X)
+        source.fit_to(self._input_size)
+        return extract_features(
+            self._embed, source, self._runtime(), memory=self.memory
+        ).numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the features, ``feature0`` and on."""
         check_is_fitted(self)
         names = [f"feature{i}" for i in range(self.n_features_out_)]
         return np.asarray(names, dtype=object)
-
-    def _source(self, X: Any):
-        return as_source(X, min_size=self.input_size or 224)
 
     def _runtime(self) -> Runtime:
         return Runtime.resolve(

@@ -1,13 +1,15 @@
-"""Every kind of X becomes one indexable source; batches are transformed on the device.
+"""Every kind of X becomes one indexable source of samples.
 
-Images stay uint8 until a batch is on the device. There they are resized, cropped,
-augmented and normalised together. Decoding a file is the only work done per image.
+A source has a length, a stable order and reads a batch at a time. Images stay uint8,
+or float, as they were given: resizing and normalising happen on the device
+(:mod:`sklearn_turn.transforms`). Decoding is the only work done per image.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,9 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as tvf
+from torch import Tensor
 
 from .errors import ImageReadError
 
@@ -42,8 +42,14 @@ class Ragged:
         return Ragged([image.pin_memory() for image in self.images])
 
 
+Batch = Tensor | Ragged
+
+
 class Source(torch.utils.data.Dataset):
     """Samples in a fixed order, read a batch at a time.
+
+    scikit-learn can split a source as it splits an array: indexing with an array or a
+    slice gives a source of those samples, without reading any.
 
     Attributes
     ----------
@@ -51,26 +57,94 @@ class Source(torch.utils.data.Dataset):
         Shape of one sample as given, when all have the same; predictions are then
         refused for another shape.
     decodes : bool
-        Whether reading costs CPU work per sample, worth a loader worker.
+        Whether reading costs CPU work per sample, worth a loader process.
+    is_raw : bool
+        Whether samples go to the backbone as they are, without an image transform.
     """
 
     item_shape: tuple[int, ...] | None = None
     decodes = False
+    is_raw = False
 
     def __len__(self) -> int:
         raise TypeError(f"{type(self).__name__} has no length.")
 
-    def load(self, indices: Sequence[int]) -> Tensor | Ragged:
+    def load(self, indices: Sequence[int]) -> Batch:
         """Return the samples at ``indices`` as one batch, images as (n, C, H, W)."""
         raise TypeError(f"{type(self).__name__} cannot be read.")
 
-    def __getitem__(self, index: int) -> Tensor:
-        batch = self.load([index])
-        return batch.images[0] if isinstance(batch, Ragged) else batch[0]
+    def keys(self, indices: Sequence[int]) -> list[bytes]:
+        """Identify samples by content, for the feature cache."""
+        from ._feature_cache import content_key
 
-    def __getitems__(self, indices: list[int]) -> Tensor | Ragged:
+        batch = self.load(indices)
+        items = batch.images if isinstance(batch, Ragged) else batch
+        return [content_key(item.numpy()) for item in items]
+
+    def fit_to(self, size: int) -> None:
+        """Say how many pixels a side will be used, so that no more need be decoded."""
+
+    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
+        """Unreadable samples: position, name and reason.
+
+        Parameters
+        ----------
+        decode : bool
+            Read every sample in full; else only what can be told at a glance.
+        """
+        return []
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_samples,)``; makes scikit-learn index this as an array."""
+        return (len(self),)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):  # scikit-learn writes source[rows, ...]
+            key = key[0]
+        if isinstance(key, (int, np.integer)):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"Sample {key} of {len(self)}.")
+            batch = self.load([int(key) % len(self)])
+            return batch.images[0] if isinstance(batch, Ragged) else batch[0]
+        return Subset(self, np.arange(len(self))[key])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
         # torch's loader asks for a whole batch when this method exists.
         return self.load(indices)
+
+
+class Subset(Source):
+    """Some samples of another source, in the order given."""
+
+    def __init__(self, source: Source, indices: NDArray[np.intp]):
+        if isinstance(source, Subset):
+            source, indices = source.source, source.indices[indices]
+        self.source = source
+        self.indices = indices
+        self.item_shape = source.item_shape
+        self.decodes = source.decodes
+        self.is_raw = source.is_raw
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, indices: Sequence[int]) -> Batch:
+        return self.source.load(self.indices[np.asarray(indices)].tolist())
+
+    def keys(self, indices: Sequence[int]) -> list[bytes]:
+        return self.source.keys(self.indices[np.asarray(indices)].tolist())
+
+    def fit_to(self, size: int) -> None:
+        self.source.fit_to(size)
+
+    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
+        place = {int(index): i for i, index in enumerate(self.indices)}
+        return [
+            (place[index], name, why)
+            for index, name, why in self.source.problems(decode=decode)
+            if index in place
+        ]
 
 
 class Labelled(torch.utils.data.Dataset):
@@ -92,7 +166,7 @@ class Labelled(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.source[index], self.y[index]
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor | Ragged, Tensor]:
+    def __getitems__(self, indices: list[int]) -> tuple[Batch, Tensor]:
         return self.source.load(indices), self.y[indices]
 
 
@@ -110,42 +184,77 @@ class FeatureRows(Source):
         return self.rows[torch.as_tensor(indices)]
 
 
+class RawInputs(Source):
+    """Rows of an array that a backbone of your own takes as they are.
+
+    For text and other data: token ids, or vectors, of shape (n_samples, ...). Wrapped
+    in this, a 2-D array is not mistaken for precomputed features.
+
+    Parameters
+    ----------
+    array : array-like of shape (n_samples, ...)
+        Integers become int64, floats float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_turn.images import RawInputs
+    >>> tokens = RawInputs(np.array([[2, 7, 1], [5, 0, 0]]))
+    >>> len(tokens), tokens[np.array([1])].load([0]).tolist()
+    (2, [[5, 0, 0]])
+    """
+
+    is_raw = True
+
+    def __init__(self, array: Any):
+        array = np.asarray(array)
+        if array.dtype.kind not in "iufb" or array.ndim < 2:
+            raise ValueError(
+                "Raw inputs must be a numeric array of shape (n_samples, ...), not "
+                f"{array.dtype} of shape {array.shape}."
+            )
+        self.array = array
+        self.item_shape = tuple(array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        rows = torch.from_numpy(np.ascontiguousarray(self.array[np.asarray(indices)]))
+        return rows.float() if rows.is_floating_point() else rows.long()
+
+
 class ArrayImages(Source):
     """Images in one array of shape (n, H, W), (n, H, W, C) or (n, C, H, W)."""
 
     def __init__(self, array: NDArray[Any]):
         self.array = array
         self.item_shape = tuple(array.shape[1:])
-        if array.ndim == 4 and array.shape[3] in _CHANNELS:
-            self._to_nchw: tuple[int, ...] | None = (0, 3, 1, 2)
-        elif array.ndim == 4 and array.shape[1] in _CHANNELS:
-            self._to_nchw = None
-        elif array.ndim == 4:
+        self._channels_last = array.ndim == 4 and array.shape[3] in _CHANNELS
+        channels_first = array.ndim == 4 and array.shape[1] in _CHANNELS
+        if array.ndim == 4 and not (self._channels_last or channels_first):
             raise ValueError(
                 f"Images of shape {self.item_shape} have no axis of 1, 3 or 4 channels "
                 "first or last. Expected (n, height, width, channels) or "
                 "(n, channels, height, width)."
             )
-        else:
-            self._to_nchw = None
-        if array.dtype == np.uint8:
-            return
-        if array.dtype.kind != "f":
+        if array.dtype.kind == "f":
+            self._check_floats()
+        elif array.dtype != np.uint8:
             raise ValueError(
                 f"Images must be uint8 in 0..255 or floats in [0, 1], not "
                 f"{array.dtype}. Convert them, for example with X.astype('uint8')."
             )
-        self._check_floats()
 
     def _check_floats(self) -> None:
         for start in range(0, len(self.array), 256):
-            chunk = self.array[start : start + 256]
+            chunk = np.asarray(self.array[start : start + 256])
             low, high = chunk.min(), chunk.max()
             if not (np.isfinite(low) and np.isfinite(high)):
+                bad = ~np.isfinite(chunk).all(axis=tuple(range(1, chunk.ndim)))
                 raise ValueError(
-                    "Input X contains NaN or infinity: image "
-                    f"{start + int(np.argmax(~np.isfinite(chunk).reshape(len(chunk), -1).all(1)))} "  # noqa: E501
-                    "does. Repair or drop such images."
+                    f"Input X contains NaN or infinity, first in image "
+                    f"{start + int(np.argmax(bad))}. Repair or drop such images."
                 )
             if low < 0 or high > 1:
                 raise ValueError(
@@ -164,119 +273,260 @@ class ArrayImages(Source):
             batch = batch.float()
         if batch.ndim == 3:
             return batch[:, None]
-        return batch if self._to_nchw is None else batch.permute(self._to_nchw)
+        return batch.permute(0, 3, 1, 2) if self._channels_last else batch
 
 
-class ImageFiles(Source):
-    """Image files, decoded when read.
-
-    Parameters
-    ----------
-    paths : sequence of str or path-like
-    min_size : int
-        JPEG files more than twice as large are decoded at a reduced scale, which
-        stays at least twice this many pixels on the shorter side.
-    """
+class DecodedImages(Source):
+    """Base of sources that decode one image at a time."""
 
     decodes = True
 
-    def __init__(self, paths: Sequence[Any], min_size: int = 224):
-        self.paths = [os.fspath(path) for path in paths]
-        self.min_size = min_size
+    def name(self, index: int) -> str:
+        """What the caller calls this sample."""
+        return f"image {index}"
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def decode(self, index: int) -> Tensor:
+        """Return one image as a uint8 tensor of shape (C, H, W)."""
+        raise TypeError(f"{type(self).__name__} cannot be decoded.")
 
-    def load(self, indices: Sequence[int]) -> Tensor | Ragged:
+    def glance(self, index: int) -> None:
+        """Raise if the sample is missing, without decoding it."""
+
+    def load(self, indices: Sequence[int]) -> Batch:
         try:
-            images = [self._decode(self.paths[i]) for i in indices]
-        except (OSError, SyntaxError, ValueError) as error:
-            # One file failed: look at all of them, so that one run names them all.
-            raise_if_unreadable(self.paths, decode=True)
+            images = [self.decode(i) for i in indices]
+        except Exception as error:
+            # One failed: look at all of them, so that one error names them all.
+            raise_if_unreadable(self, decode=True)
             raise ImageReadError(f"Reading images failed: {error}", []) from error
         if len({image.shape for image in images}) == 1:
             return torch.stack(images)
         return Ragged(images)
 
-    def _decode(self, path: str) -> Tensor:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * self.min_size, 2 * self.min_size))
-            rgb = ImageOps.exif_transpose(image).convert("RGB")
-            return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
+        check = self.decode if decode else self.glance
+
+        def problem(index: int) -> str | None:
+            try:
+                check(index)
+            except Exception as error:  # decoders raise almost anything
+                name = self.name(index)
+                reason = str(error).replace(repr(name), "").strip()
+                return reason or type(error).__name__
+            return None
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            found = list(pool.map(problem, range(len(self))))
+        return [(i, self.name(i), why) for i, why in enumerate(found) if why]
 
 
-def raise_if_unreadable(paths: Sequence[str], *, decode: bool = False) -> None:
-    """Raise one error naming the files that are missing or not images.
+class ImageFiles(DecodedImages):
+    """Image files, decoded when read.
+
+    JPEG files far larger than the backbone's input are decoded at a reduced scale, at
+    which both sides still have at least twice as many pixels as are used.
 
     Parameters
     ----------
-    paths : sequence of str
+    paths : iterable of str or path-like
+    """
+
+    def __init__(self, paths: Iterable[Any]):
+        self.paths = [os.fspath(path) for path in paths]
+        self.used_size: int | None = None
+
+    def fit_to(self, size: int) -> None:
+        self.used_size = size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        return self.paths[index]
+
+    def glance(self, index: int) -> None:
+        path = self.paths[index]
+        if not os.path.isfile(path):
+            raise FileNotFoundError("not found")
+        with Image.open(path):
+            pass
+
+    def decode(self, index: int) -> Tensor:
+        path = self.paths[index]
+        if not os.path.isfile(path):
+            raise FileNotFoundError("not found")
+        with Image.open(path) as image:
+            if self.used_size is not None:
+                image.draft("RGB", (2 * self.used_size, 2 * self.used_size))
+            return pil_to_tensor(image)
+
+    def keys(self, indices: Sequence[int]) -> list[bytes]:
+        from ._feature_cache import file_key
+
+        return [file_key(self.paths[i]) for i in indices]
+
+
+class PILImages(DecodedImages):
+    """A list of PIL images."""
+
+    def __init__(self, images: Sequence[Image.Image]):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def decode(self, index: int) -> Tensor:
+        image = self.images[index]
+        if not isinstance(image, Image.Image):
+            raise TypeError(f"expected a PIL image, got {type(image).__name__}")
+        return pil_to_tensor(image)
+
+
+class DatasetImages(DecodedImages):
+    """The images of a torch or Hugging Face dataset; labels are given apart.
+
+    Parameters
+    ----------
+    dataset : object with ``__len__`` and ``__getitem__``
+        Such as a map-style torch Dataset, ``torchvision.datasets.ImageFolder`` or a
+        Hugging Face ``datasets.Dataset``. Without a transform: images come as PIL
+        images, uint8 arrays or tensors, or paths.
+    image : str, int or None, default=None
+        Where the image is in an item: a key, a position, or None to take "image" or
+        "img" of a mapping, the first of a tuple, or the item itself.
+
+    Examples
+    --------
+    A raw dataset can be passed to ``fit``; scikit-learn can split this:
+
+    >>> import numpy as np, torch
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_turn.images import DatasetImages
+    >>> pixels = torch.zeros(10, 3, 8, 8, dtype=torch.uint8)
+    >>> dataset = torch.utils.data.TensorDataset(pixels, torch.arange(10))
+    >>> train, test = train_test_split(DatasetImages(dataset), test_size=0.2)
+    >>> len(train), len(test)
+    (8, 2)
+    """
+
+    def __init__(self, dataset: Any, image: str | int | None = None):
+        self.dataset = dataset
+        self.image = image
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def name(self, index: int) -> str:
+        return f"item {index} of {type(self.dataset).__name__}"
+
+    def decode(self, index: int) -> Tensor:
+        try:
+            item = self.dataset[index]
+        except IndexError as error:
+            raise IndexError(
+                f"the dataset says it has {len(self)} items but has no item {index}"
+            ) from error
+        return _item_to_tensor(self._pick(item))
+
+    def _pick(self, item: Any) -> Any:
+        if isinstance(item, dict):
+            named = [self.image] if self.image is not None else ["image", "img"]
+            for key in named:
+                if key in item:
+                    return item[key]
+            raise KeyError(
+                f"no image under {named}; the item has {list(item)}. Wrap the dataset "
+                "in DatasetImages(dataset, image=...)"
+            )
+        if isinstance(item, (tuple, list)):
+            return item[0 if self.image is None else self.image]  # type: ignore[index]
+        return item
+
+
+def _item_to_tensor(image: Any) -> Tensor:
+    """One image of any kind as a (C, H, W) tensor, uint8 or float in [0, 1]."""
+    if isinstance(image, Image.Image):
+        return pil_to_tensor(image)
+    if isinstance(image, (str, os.PathLike)):
+        return ImageFiles([image]).decode(0)
+    if isinstance(image, (np.ndarray, Tensor)):
+        array = np.asarray(image)
+        if array.ndim in (2, 3):
+            return ArrayImages(array[None]).load([0])[0]
+    raise TypeError(
+        f"expected a PIL image, an array of shape (height, width[, channels]) or a "
+        f"path, got {type(image).__name__} {getattr(image, 'shape', '')}"
+    )
+
+
+def pil_to_tensor(image: Image.Image) -> Tensor:
+    """Decode a PIL image to RGB, uint8, upright.
+
+    The EXIF rotation is applied; grey, palette and CMYK images become RGB; 16-bit
+    grey is scaled to 8 bits; transparency is dropped; of an animation the first frame
+    is taken.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # Pillow would clip 16-bit values at 255.
+        array = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray((array >> 8).astype(np.uint8))
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:
+    """Raise one error naming the samples that are missing or not images.
+
+    Parameters
+    ----------
+    source : Source
     decode : bool, default=False
         Decode the pixels too, which finds truncated files; else only the headers.
 
     Raises
     ------
     ImageReadError
-        With up to ten paths in the message, and all of them in ``paths``.
+        With up to ten names in the message, and all of them in ``paths``.
     """
-
-    def problem(path: str) -> str | None:
-        if not os.path.isfile(path):
-            return "not found"
-        try:
-            with Image.open(path) as image:
-                if decode:
-                    image.load()
-        except Exception as error:  # Pillow's decoders raise almost anything
-            reason = str(error).replace(repr(path), "").strip()
-            return reason or type(error).__name__
-        return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(problem, paths))
-    bad = [(path, why) for path, why in zip(paths, found, strict=True) if why]
+    bad = source.problems(decode=decode)
     if not bad:
         return
-    listed = "\n".join(f"  {path}: {why}" for path, why in bad[:10])
+    listed = "\n".join(f"  {name}: {why}" for _, name, why in bad[:10])
     more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
     raise ImageReadError(
-        f"{len(bad)} of {len(paths)} image files are missing or cannot be read:\n"
-        f"{listed}{more}\nCorrect the paths, or drop these files and their labels. "
-        "Relative paths are resolved against the current folder, "
-        f"{os.getcwd()}.",
-        [path for path, _ in bad],
+        f"{len(bad)} of {len(source)} images are missing or cannot be read:\n"
+        f"{listed}{more}\nCorrect the paths (relative ones start at {os.getcwd()}), "
+        "drop these images with their labels, or fit with on_bad_image='skip'.",
+        [name for _, name, _ in bad],
     )
-
-
-def is_paths(X: Any) -> bool:
-    """Whether X is a one-dimensional collection of strings or path-like objects."""
-    if getattr(X, "ndim", 1) != 1 or isinstance(X, (str, bytes)) or not len(X):
-        return False
-    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
-    return isinstance(first, (str, os.PathLike))
 
 
 def is_images(X: Any) -> bool:
     """Whether X holds images or paths; everything else is taken as features."""
-    if isinstance(X, Source):
+    if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf_dataset(X):
         return True
-    if getattr(X, "ndim", 0) in (3, 4):
-        return True
-    if isinstance(X, (list, tuple)) and len(X) and not isinstance(X[0], (str, list)):
-        return np.ndim(X[0]) in (2, 3) or isinstance(X[0], os.PathLike)
-    return hasattr(X, "__len__") and is_paths(X)
+    if hasattr(X, "columns"):
+        return False
+    first = _first(X)
+    if isinstance(first, (str, os.PathLike, Image.Image)):
+        return getattr(X, "ndim", 1) == 1
+    if isinstance(X, (list, tuple)) and isinstance(first, (np.ndarray, Tensor)):
+        return first.ndim in (2, 3)
+    return getattr(X, "ndim", 0) in (3, 4)
 
 
-def as_source(X: Any, *, min_size: int = 224) -> Source:
-    """Turn images or paths into a :class:`Source`, checking them first.
+def as_source(X: Any, *, check: bool = True) -> Source:
+    """Turn images, paths or a dataset into a :class:`Source`.
 
     Parameters
     ----------
-    X : array of shape (n, H, W), (n, H, W, C) or (n, C, H, W), or paths
-        uint8, or floats in [0, 1]; 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped)
-        channels. Or a list, array or Series of n paths.
-    min_size : int
-        See :class:`ImageFiles`.
+    X : images, paths, a dataset or a source
+        An array or tensor of shape (n, H, W), (n, H, W, C) or (n, C, H, W), uint8 or
+        float in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped) channels;
+        a list of PIL images or of arrays; a list, array or Series of paths; a
+        map-style torch or Hugging Face dataset.
+    check : bool, default=True
+        Look for missing and unreadable files first.
 
     Returns
     -------
@@ -285,118 +535,55 @@ def as_source(X: Any, *, min_size: int = 224) -> Source:
     Raises
     ------
     ValueError
-        If X is neither, or its values are out of range.
+        If X is none of these, or its values are out of range.
     ImageReadError
         If files are missing or unreadable.
     """
+    source = _to_source(X)
+    if len(source) == 0:
+        raise ValueError("Found array with 0 sample(s): X holds no images.")
+    if check:
+        raise_if_unreadable(source)
+    return source
+
+
+def _to_source(X: Any) -> Source:
     if isinstance(X, Source):
         return X
-    if hasattr(X, "__len__") and is_paths(X):
-        source = ImageFiles(list(X), min_size)
-        raise_if_unreadable(source.paths)
-        return source
-    array = X if isinstance(X, np.ndarray) else np.asarray(X)
+    if isinstance(X, torch.utils.data.IterableDataset):
+        raise ValueError(
+            "An iterable dataset has no length and no order; pass a map-style one."
+        )
+    if isinstance(X, torch.utils.data.Dataset) or _is_hf_dataset(X):
+        return DatasetImages(X)
+    first = _first(X)
+    if isinstance(first, (str, os.PathLike)):
+        return ImageFiles(list(X))
+    if isinstance(first, Image.Image):
+        return PILImages(list(X))
+    if isinstance(X, (list, tuple)) and isinstance(first, (np.ndarray, Tensor)):
+        return DatasetImages(X, image=None)
+    array = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    if not isinstance(array, np.ndarray):
+        array = np.asarray(array)
     if array.ndim not in (3, 4) or array.dtype.kind not in "uifb":
         raise ValueError(
             f"Expected images of shape (n, height, width, channels) or (n, channels, "
-            f"height, width), a sequence of file paths, or 2-D features; got an array "
-            f"of shape {array.shape} and type {array.dtype}."
+            f"height, width), file paths, PIL images or a dataset; got an array of "
+            f"shape {array.shape} and type {array.dtype}."
         )
     return ArrayImages(array)
 
 
-class BatchTransform(nn.Module):
-    """Resize, crop, augment (when training) and normalise a batch on its device.
-
-    Evaluation follows :func:`timm.data.create_transform`: the shorter side is resized
-    to ``input_size / crop_pct``, the centre is cropped, mean and standard deviation
-    applied.
-
-    Parameters
-    ----------
-    input_size : int
-        Side of the square the backbone takes, in pixels.
-    mean, std : tuple of float
-        Per channel, for values in [0, 1].
-    crop_pct : float in (0, 1]
-    interpolation : {"bilinear", "bicubic", "nearest"}
-    augment : callable or None
-        Applied to float batches of shape (n, 3, input_size, input_size) in [0, 1]
-        when the module is in training mode.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        crop_pct: float = 1.0,
-        interpolation: str = "bicubic",
-        augment: Callable[[Tensor], Tensor] | None = None,
-    ):
-        super().__init__()
-        self.input_size = input_size
-        self.resized = int(np.floor(input_size / crop_pct))
-        self.interpolation = InterpolationMode(interpolation)
-        self.augment = augment
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-
-    def forward(self, batch: Tensor | Ragged) -> Tensor:
-        if isinstance(batch, Ragged):
-            fitted = torch.cat([self._fit(image[None]) for image in batch.images])
-        else:
-            fitted = self._fit(batch)
-        images = fitted.float() / 255 if fitted.dtype == torch.uint8 else fitted.float()
-        if self.training and self.augment is not None:
-            images = self.augment(images)
-        return (images - self.mean) / self.std
-
-    def _fit(self, batch: Tensor) -> Tensor:
-        """Three channels and the input size, in the dtype given."""
-        if batch.shape[1] == 1:
-            batch = batch.expand(-1, 3, -1, -1)
-        elif batch.shape[1] == 4:
-            batch = batch[:, :3]
-        height, width = batch.shape[-2:]
-        if min(height, width) != self.resized:
-            batch = tvf.resize(
-                batch, [self.resized], interpolation=self.interpolation, antialias=True
-            )
-            if batch.is_floating_point():
-                # Bicubic overshoots at edges; 8-bit images are clipped as they round.
-                batch = batch.clamp(0, 1)
-        if batch.shape[-2:] != (self.input_size, self.input_size):
-            batch = tvf.center_crop(batch, [self.input_size])
-        return batch
+def _first(X: Any) -> Any:
+    """First item of a sequence, array or Series; None when there is none."""
+    try:
+        return None if len(X) == 0 else X.iloc[0] if hasattr(X, "iloc") else X[0]
+    except (TypeError, KeyError, IndexError):
+        return None
 
 
-def light_augment(images: Tensor) -> Tensor:
-    """Random horizontal flip and random crop, one bilinear resampling per batch.
-
-    Each image is flipped with probability 1/2, and a square of 80 to 100 % of its
-    side, placed at random, is scaled back to the full size.
-
-    Parameters
-    ----------
-    images : Tensor of shape (n, C, H, W), float
-
-    Returns
-    -------
-    Tensor of the same shape
-    """
-    n, device = len(images), images.device
-    scale = 0.8 + 0.2 * torch.rand(n, device=device)
-    shift = (1 - scale)[:, None] * (2 * torch.rand(n, 2, device=device) - 1)
-    flip = 1 - 2 * torch.randint(2, (n,), device=device)
-    theta = torch.zeros(n, 2, 3, device=device, dtype=images.dtype)
-    theta[:, 0, 0] = scale * flip
-    theta[:, 1, 1] = scale
-    theta[:, :, 2] = shift
-    grid = nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return nn.functional.grid_sample(
-        images, grid, padding_mode="reflection", align_corners=False
-    )
-
-
-AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"light": light_augment}
+def _is_hf_dataset(X: Any) -> bool:
+    # Asked without importing a package the user may not have.
+    module = sys.modules.get("datasets")
+    return module is not None and isinstance(X, getattr(module, "Dataset", ()))

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .backbones import Backbone
+from .transforms import AUGMENTATIONS, BatchTransform
+
 
 class Embedder(nn.Module):
     """Images to float32 features: transform, then the backbone under autocast.
@@ -18,12 +21,19 @@ class Embedder(nn.Module):
     backbone : Module
     dtype : torch.dtype or None
         Type of matrix products under autocast; None is float32.
+    backbone_width : int
+        Number of features.
     """
 
     def __init__(
-        self, transform: nn.Module, backbone: nn.Module, dtype: torch.dtype | None
+        self,
+        transform: nn.Module,
+        backbone: nn.Module,
+        dtype: torch.dtype | None,
+        backbone_width: int,
     ):
         super().__init__()
+        self.backbone_width = backbone_width
         self.transform = transform
         self.backbone = backbone
         self.dtype = dtype
@@ -74,6 +84,34 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self.head(self.scale(self.embed(batch)))
+
+
+def make_embedder(
+    backbone: Backbone, dtype: torch.dtype | None, *, raw: bool, augment: Any = None
+) -> Embedder:
+    """Join a backbone with the transform that feeds it.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    dtype : torch.dtype or None
+        See :class:`Embedder`.
+    raw : bool
+        Whether samples go to the backbone as they are.
+    augment : str, callable or None
+        Augmentation in training mode.
+    """
+    transform: nn.Module = nn.Identity()
+    if not raw:
+        transform = BatchTransform(
+            backbone.input_size,
+            backbone.mean,
+            backbone.std,
+            backbone.crop_pct,
+            backbone.interpolation,
+            AUGMENTATIONS[augment] if isinstance(augment, str) else augment,
+        )
+    return Embedder(transform, backbone.module, dtype, backbone.width)
 
 
 def linear_head(width: int, n_classes: int) -> nn.Linear:

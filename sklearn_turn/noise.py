@@ -119,8 +119,8 @@ def asymmetric(
         "blocks" cuts the sorted classes into consecutive blocks of `block_size`; each
         class flips to the next in its block, the last to the first. A short last block
         is a smaller circle; a last block of one class stays clean. This is the "noise
-        within super-classes" of published CIFAR-100 code (ELR, APL), though blocks of the
-        alphabetical labels are not its super-classes. For CIFAR-10, pass
+        within super-classes" of published CIFAR-100 code (ELR, APL), though blocks of
+        the alphabetical labels are not its super-classes. For CIFAR-10, pass
         `CIFAR10_ASYMMETRIC` or, for integer labels, `CIFAR10_ASYMMETRIC_INDICES`.
     block_size : int, default=5
         Classes per block, at least 2.
@@ -365,7 +365,7 @@ def _check_labels(y: ArrayLike, name: str) -> NDArray[Any]:
 
 def _is_missing(label: Any) -> bool:
     try:
-        return label is None or bool(label != label)  # noqa: PLR0124
+        return label is None or bool(label != label)
     except TypeError:  # pandas.NA has no truth value
         return True
 

@@ -195,9 +195,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         n_classes = 1 if labels is None else len(self.classes_)
         self.kept_whole_ = self._inseparable(self.mixtures_, n_classes)
         self._pooled_whole = self._inseparable(self.pooled_mixture_, n_classes)
-        self.clean_proba_ = _posterior(
-            losses, groups, self.mixtures_, self.kept_whole_
-        )
+        self.clean_proba_ = _posterior(losses, groups, self.mixtures_, self.kept_whole_)
         self.clean_mask_ = self._select(losses, groups, finite)
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         return self

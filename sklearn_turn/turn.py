@@ -86,6 +86,14 @@ class TURNClassifier(BaseFineTuner):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of the backbone; "auto" is bfloat16 autocast where the hardware has matrix
         units for it.
+    memory : path, joblib.Memory or None, default=None
+        Folder where features are kept, so that no image passes twice through the
+        frozen backbone: not over the folds and candidates of a search, nor in a later
+        run. Read and written by any number of processes.
+    on_bad_image : {"raise", "skip"}, default="raise"
+        Refuse to fit when image files are missing or damaged, or leave them out: they
+        are listed in ``skipped_`` and never believed. Skipping reads every file once
+        more. Predictions always refuse.
     random_state : int, RandomState or None, default=None
         An int makes a fit repeatable, bit for bit on a CPU.
     verbose : int, default=0
@@ -114,6 +122,8 @@ class TURNClassifier(BaseFineTuner):
         One per epoch: ``phase`` ("probe" or "fine-tune"), ``epoch``, ``train_loss``,
         ``seconds``, and when cleansing ``n_train`` and ``kept`` (labels believed per
         class).
+    skipped_ : ndarray of int
+        Positions of samples left out because they could not be read.
     input_shape_ : tuple or None
         Shape of one sample; None for files.
     n_features_in_ : int
@@ -184,6 +194,8 @@ class TURNClassifier(BaseFineTuner):
         num_workers: int | str = "auto",
         device: str = "auto",
         precision: str = "auto",
+        memory: Any = None,
+        on_bad_image: str = "raise",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         lp_params: dict[str, Any] | None = None,
@@ -213,6 +225,8 @@ class TURNClassifier(BaseFineTuner):
         self.num_workers = num_workers
         self.device = device
         self.precision = precision
+        self.memory = memory
+        self.on_bad_image = on_bad_image
         self.random_state = random_state
         self.verbose = verbose
         self.lp_params = lp_params
@@ -228,7 +242,9 @@ class TURNClassifier(BaseFineTuner):
         if self.lp_epochs:
             features = self._extract(task)
             self.probe_ = self._linear_probe(features, task, self.q)
-            scale, head = copy.deepcopy((self.probe_.module_.scale, self.probe_.module_.head))
+            scale, head = copy.deepcopy(
+                (self.probe_.module_.scale, self.probe_.module_.head)
+            )
             # The backbone is untouched so far: the first losses need no pass over it.
             labelled = Labelled(FeatureRows(features), task.y)
             losses, _ = per_sample_losses(self.probe_, labelled)

@@ -40,8 +40,8 @@ class LinearProbing(BaseFineTuner):
         Robustness of "gce".
     lp_epochs, lp_warmup_epochs, lp_lr, lp_batch_size, lp_params : see \
 :class:`~sklearn_turn.TURNClassifier`
-    input_size, crop_pct, batch_size, num_workers, device, precision, random_state, \
-verbose : see :class:`~sklearn_turn.TURNClassifier`
+    input_size, crop_pct, batch_size, num_workers, device, precision, memory, \
+on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
 
     Attributes
     ----------
@@ -70,6 +70,8 @@ verbose : see :class:`~sklearn_turn.TURNClassifier`
         num_workers: int | str = "auto",
         device: str = "auto",
         precision: str = "auto",
+        memory: Any = None,
+        on_bad_image: str = "raise",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         lp_params: dict[str, Any] | None = None,
@@ -88,6 +90,8 @@ verbose : see :class:`~sklearn_turn.TURNClassifier`
         self.num_workers = num_workers
         self.device = device
         self.precision = precision
+        self.memory = memory
+        self.on_bad_image = on_bad_image
         self.random_state = random_state
         self.verbose = verbose
         self.lp_params = lp_params
@@ -116,8 +120,8 @@ class FullFineTuning(BaseFineTuner):
         The paper gives its baselines one epoch more than TURN.
     fft_optimizer, fft_lr, fft_weight_decay, fft_batch_size, fft_warmup, fft_params, \
 augment : see :class:`~sklearn_turn.TURNClassifier`
-    input_size, crop_pct, batch_size, num_workers, device, precision, random_state, \
-verbose : see :class:`~sklearn_turn.TURNClassifier`
+    input_size, crop_pct, batch_size, num_workers, device, precision, memory, \
+on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
 
     Attributes
     ----------
@@ -148,6 +152,8 @@ verbose : see :class:`~sklearn_turn.TURNClassifier`
         num_workers: int | str = "auto",
         device: str = "auto",
         precision: str = "auto",
+        memory: Any = None,
+        on_bad_image: str = "raise",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         fft_params: dict[str, Any] | None = None,
@@ -169,6 +175,8 @@ verbose : see :class:`~sklearn_turn.TURNClassifier`
         self.num_workers = num_workers
         self.device = device
         self.precision = precision
+        self.memory = memory
+        self.on_bad_image = on_bad_image
         self.random_state = random_state
         self.verbose = verbose
         self.fft_params = fft_params

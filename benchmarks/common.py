@@ -1,0 +1,92 @@
+"""What the benchmarks share: the machine, counted passes, results on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sklearn
+import skorch
+import timm
+import torch
+
+import sklearn_turn
+from sklearn_turn.modules import Embedder
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Describe the hardware and the versions that were measured."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "skorch": skorch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "sklearn-turn": sklearn_turn.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@dataclass
+class Passes:
+    """Images that went through a backbone, by mode."""
+
+    forward: int = 0
+    training: int = 0
+
+
+@contextlib.contextmanager
+def counted_passes() -> Iterator[Passes]:
+    """Count the images every backbone sees inside the block."""
+    seen = Passes()
+
+    def count(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        if isinstance(module, Embedder):
+            if module.training:
+                seen.training += len(args[0])
+            else:
+                seen.forward += len(args[0])
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def save(name: str, payload: dict[str, Any], markdown: str) -> None:
+    """Write ``results/name.json`` and ``results/name.md``."""
+    RESULTS.mkdir(exist_ok=True)
+    payload = {"machine": machine(), **payload}
+    (RESULTS / f"{name}.json").write_text(json.dumps(payload, indent=1) + "\n")
+    described = ", ".join(f"{k} {v}" for k, v in payload["machine"].items() if v)
+    (RESULTS / f"{name}.md").write_text(f"{markdown}\n\nMachine: {described}.\n")
+    print(markdown)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Render a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,0 +1,186 @@
+"""The picture of the losses and the mixtures that judged them."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.exceptions import NotFittedError
+
+from sklearn_turn import NoiseFilteredClassifier, TURNClassifier
+from sklearn_turn.inspection import LossMixtureDisplay
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left_open():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    return NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+
+
+@pytest.fixture
+def axes():
+    return plt.subplots()[1]
+
+
+def bar_heights(ax):
+    """Height of each bar, one row per group of the histogram."""
+    return np.array(
+        [[bar.get_height() for bar in group] for group in ax.containers], dtype=float
+    )
+
+
+def test_draws_on_the_axes_given(fitted, axes):
+    display = LossMixtureDisplay.from_estimator(fitted, ax=axes)
+    assert display.ax_ is axes
+    assert display.figure_ is axes.figure
+    assert plt.get_fignums() == [axes.figure.number]
+    assert all(line in axes.lines for line in display.lines_)
+
+
+def test_draws_on_a_new_figure(fitted):
+    display = LossMixtureDisplay.from_estimator(fitted)
+    assert plt.get_fignums() == [display.figure_.number]
+    assert display.ax_.figure is display.figure_
+
+
+def test_keeps_what_it_draws(fitted):
+    display = LossMixtureDisplay.from_estimator(fitted)
+    np.testing.assert_array_equal(display.losses, fitted.losses_)
+    np.testing.assert_array_equal(display.clean_mask, fitted.clean_mask_)
+    assert display.is_wrong is None
+    grid = display.density[:, 0]
+    assert (np.diff(grid) > 0).all()
+    assert grid[0] == pytest.approx(fitted.losses_.min())
+    assert grid[-1] == pytest.approx(fitted.losses_.max())
+
+
+def test_bars_count_believed_and_doubted_labels(fitted, axes):
+    LossMixtureDisplay.from_estimator(fitted, ax=axes)
+    believed, doubted = bar_heights(axes).sum(axis=1)
+    assert believed == fitted.clean_mask_.sum()
+    assert doubted == (~fitted.clean_mask_).sum()
+    assert axes.get_title(loc="left").startswith(f"{fitted.clean_mask_.sum()} of 300 ")
+
+
+def test_bars_count_right_and_wrong_labels_when_known(fitted, blobs, axes):
+    display = LossMixtureDisplay.from_estimator(
+        fitted, is_wrong=blobs.is_wrong.tolist(), ax=axes
+    )
+    np.testing.assert_array_equal(display.is_wrong, blobs.is_wrong)
+    right, wrong = bar_heights(axes).sum(axis=1)
+    assert (right, wrong) == ((~blobs.is_wrong).sum(), blobs.is_wrong.sum())
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert f"label is wrong ({blobs.is_wrong.sum()})" in legend
+    # Wrong labels have the higher losses.
+    heights, centres = (
+        bar_heights(axes),
+        [b.get_center()[0] for b in axes.containers[0]],
+    )
+    assert heights[1] @ centres / wrong > heights[0] @ centres / right
+
+
+def test_number_of_bins(fitted, axes):
+    display = LossMixtureDisplay.from_estimator(fitted)
+    display.plot(ax=axes, bins=17)
+    heights = bar_heights(axes)
+    assert heights.shape == (2, 17)
+    expected, _ = np.histogram(fitted.losses_, bins=17)
+    np.testing.assert_array_equal(heights.sum(axis=0), expected)
+
+
+def test_replotting_draws_the_same(fitted, axes):
+    display = LossMixtureDisplay.from_estimator(fitted)
+    first = [line.get_ydata() for line in display.lines_]
+    display.plot(ax=axes)
+    for line, before in zip(display.lines_, first, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), before)
+
+
+def expected_density(fitted, y, grid):
+    """Low and high density by scipy, classes weighted by their size."""
+    mixtures = fitted.noise_filter_.mixtures_
+    sizes = np.unique(y, return_counts=True)[1]
+    components = norm.pdf(
+        grid[:, None, None], mixtures.means, np.sqrt(mixtures.variances)
+    )
+    return np.average(mixtures.weights * components, axis=1, weights=sizes)
+
+
+def test_density_is_that_of_the_mixtures(fitted, blobs):
+    display = LossMixtureDisplay.from_estimator(fitted)
+    sizes = np.unique(blobs.y, return_counts=True)[1]
+    assert sizes.max() < 1.2 * sizes.min()
+    grid, *curves = display.density.T
+    expected = expected_density(fitted, blobs.y, grid)
+    np.testing.assert_allclose(np.transpose(curves), expected, rtol=0.2)
+
+
+def test_classes_count_by_their_size(blobs):
+    # 160 samples of two classes, 20 of the third, whose losses are spread otherwise.
+    classes = [np.flatnonzero(blobs.y == c) for c in range(3)]
+    few = np.concatenate([classes[0][:80], classes[1][:80], classes[2][:20]])
+    fitted = NoiseFilteredClassifier().fit(blobs.X[few], blobs.y[few])
+    assert not np.isnan(fitted.noise_filter_.mixtures_.means).any()
+    display = LossMixtureDisplay.from_estimator(fitted)
+    grid, *curves = display.density.T
+    expected = expected_density(fitted, blobs.y[few], grid)
+    np.testing.assert_allclose(np.transpose(curves), expected, rtol=1e-6)
+
+
+def test_density_integrates_to_the_share_within_the_losses(fitted, blobs):
+    grid, low, high = LossMixtureDisplay.from_estimator(fitted).density.T
+    total = np.trapezoid(low + high, grid)
+    mixtures = fitted.noise_filter_.mixtures_
+    below = norm.cdf(
+        grid[[0, -1], None, None], mixtures.means, np.sqrt(mixtures.variances)
+    )
+    inside = (mixtures.weights * (below[1] - below[0])).sum(axis=1).mean()
+    assert total == pytest.approx(inside, abs=0.02)
+    assert 0.7 < total < 1.02
+
+
+def test_curves_are_in_samples_per_bar(fitted, axes):
+    display = LossMixtureDisplay.from_estimator(fitted, ax=axes)
+    width = axes.containers[0][0].get_width()
+    for line, curve in zip(display.lines_, display.density.T[1:], strict=True):
+        np.testing.assert_allclose(line.get_ydata(), curve * 300 * width)
+
+
+def test_picture_of_turn(blobs, axes):
+    model = TURNClassifier(lp_epochs=3, fft_epochs=1, random_state=0, device="cpu")
+    model.fit(blobs.X, blobs.y)
+    display = LossMixtureDisplay.from_estimator(model, ax=axes)
+    assert bar_heights(axes).sum() == 300
+    np.testing.assert_array_equal(display.losses, model.losses_)
+
+
+def test_non_finite_losses_are_left_out(axes):
+    losses = np.r_[np.linspace(0, 1, 50), np.inf, np.nan]
+    believed = np.isfinite(losses)
+    density = np.column_stack([np.linspace(0, 1, 9), np.ones((9, 2)) / 2])
+    display = LossMixtureDisplay(losses=losses, clean_mask=believed, density=density)
+    display.plot(ax=axes, bins=10)
+    assert bar_heights(axes).sum() == 50
+
+
+def test_unfitted_estimator():
+    with pytest.raises(NotFittedError):
+        LossMixtureDisplay.from_estimator(NoiseFilteredClassifier())
+
+
+@pytest.mark.parametrize("absent", ["matplotlib", "matplotlib.pyplot"])
+def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch, absent):
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-turn\[plots\]'"):
+        LossMixtureDisplay.from_estimator(fitted)

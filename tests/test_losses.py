@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from sklearn_turn.losses import GCELoss, generalized_cross_entropy
+
+
+def _problem(n=50, n_classes=7):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(n, n_classes, generator=generator, dtype=torch.float64) * 3
+    target = torch.randint(n_classes, (n,), generator=generator)
+    return logits, target
+
+
+def _likelihood(logits, target):
+    return logits.softmax(dim=1)[torch.arange(len(target)), target]
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.7, 1.0])
+def test_generalized_cross_entropy_is_the_papers_formula(q):
+    logits, target = _problem()
+    expected = (1 - _likelihood(logits, target) ** q) / q
+    torch.testing.assert_close(generalized_cross_entropy(logits, target, q), expected)
+
+
+def test_q_of_zero_is_cross_entropy():
+    logits, target = _problem()
+    expected = -_likelihood(logits, target).log()
+    torch.testing.assert_close(generalized_cross_entropy(logits, target, 0), expected)
+
+
+def test_small_q_tends_to_cross_entropy():
+    logits, target = _problem()
+    near = generalized_cross_entropy(logits, target, 1e-6)
+    limit = -_likelihood(logits, target).log()
+    torch.testing.assert_close(near, limit, rtol=1e-4, atol=0)
+
+
+def test_q_of_one_is_half_the_absolute_error():
+    logits, target = _problem()
+    one_hot = nn.functional.one_hot(target, logits.shape[1])
+    absolute = (logits.softmax(dim=1) - one_hot).abs().sum(dim=1)
+    torch.testing.assert_close(
+        generalized_cross_entropy(logits, target, 1.0), absolute / 2
+    )
+
+
+@pytest.mark.parametrize("q", [0.0, 0.3, 0.7, 1.0])
+def test_gradient_is_that_of_cross_entropy_times_likelihood_to_the_q(q):
+    logits, target = _problem()
+    logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        generalized_cross_entropy(logits, target, q).sum(), logits
+    )
+    p = logits.detach().softmax(dim=1)
+    of_cross_entropy = p - nn.functional.one_hot(target, logits.shape[1])
+    weight = _likelihood(logits.detach(), target) ** q
+    torch.testing.assert_close(gradient, weight[:, None] * of_cross_entropy)
+
+
+def test_gradient_at_a_fresh_head_shrinks_with_the_number_of_classes():
+    n_classes, q = 100, 0.7
+    logits = torch.zeros(1, n_classes, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(
+        generalized_cross_entropy(logits, torch.tensor([3]), q).sum(), logits
+    )
+    expected = (1 - 1 / n_classes) * n_classes**-q
+    assert gradient[0, 3].item() == pytest.approx(-expected)
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4, 3e38])
+@pytest.mark.parametrize("q", [0.0, 0.7, 1.0])
+def test_extreme_logits_give_finite_losses_and_gradients(scale, q):
+    logits = torch.tensor([[scale / 2, -scale / 2]]).requires_grad_()
+    right = generalized_cross_entropy(logits, torch.tensor([0]), q)
+    wrong = generalized_cross_entropy(logits, torch.tensor([1]), q)
+    assert right.item() == pytest.approx(0, abs=1e-6)
+    assert wrong.item() == pytest.approx(1 / q if q else scale)
+    wrong.sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_loss_module_is_the_mean_over_the_batch():
+    logits, target = _problem()
+    expected = ((1 - _likelihood(logits, target) ** 0.4) / 0.4).mean()
+    torch.testing.assert_close(GCELoss(q=0.4)(logits, target), expected)
+
+
+def test_loss_module_defaults_to_the_usual_q():
+    uniform = torch.zeros(4, 10, dtype=torch.float64)
+    loss = GCELoss()(uniform, torch.arange(4))
+    assert loss.item() == pytest.approx((1 - math.pow(0.1, 0.7)) / 0.7)

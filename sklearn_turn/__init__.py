@@ -1,6 +1,7 @@
 """Fine-tune pre-trained image models on labels you do not trust."""
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0.dev0"
 
@@ -10,7 +11,7 @@ _EXPORTS = {
     "Cleansing": "training",
     "FeatureExtractor": "features",
     "GMMNoiseFilter": "noise_filter",
-    "NoiseFilteredClassifier": "noise_filter",
+    "NoiseFilteredClassifier": "filtered_classifier",
     "TURNClassifier": "turn",
 }
 _SUBMODULES = ["baselines", "datasets", "errors", "inspection", "noise"]
@@ -18,7 +19,7 @@ _SUBMODULES = ["baselines", "datasets", "errors", "inspection", "noise"]
 __all__ = sorted(_EXPORTS) + _SUBMODULES
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
         return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
     if name in _SUBMODULES:
@@ -26,5 +27,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

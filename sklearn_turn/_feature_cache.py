@@ -1,18 +1,13 @@
 """Features of a frozen backbone, kept on disk and shared between processes.
 
-The store is SQLite, from the standard library: one file whose transactions hold under
-any crash. What a killed process had not committed is rolled back by the next one.
+The store is SQLite, from the standard library: one file, with transactions that hold
+whenever a process is killed. It is used with a rollback journal, because SQLite's
+write-ahead log must not be shared by several machines and fails on some cluster file
+systems. A network file system must still have working file locks, as NFS 4 does.
 
-The file is in SQLite's rollback mode, not in its write-ahead mode: the latter needs
-memory shared by all processes, so it corrupts a file that two machines use over a
-network, and it cannot be used on some cluster file systems at all. Here reading and
-committing take short turns instead. A network file system must still implement file
-locks (NFS version 4 does). No connection outlives a call, so that a cache can be
-pickled, forked and shared between threads.
-
-Samples written together form a pack: one row with their keys, their features and a
-checksum over both. Whatever the width, a pack leaves no gaps in the file's pages; and
-the B-tree of single samples, which new keys hit everywhere, stays small.
+Samples written together form a pack: their keys, their features and a checksum over
+both. Packs fill the file without gaps whatever the width, and are written and read
+whole; a small B-tree says which pack holds a sample.
 """
 
 from __future__ import annotations
@@ -33,40 +28,40 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-_FORMAT = 1  # To be raised whenever files written before can no longer be read.
+_FORMAT = 1  # To be raised when older files can no longer be read.
 _APPLICATION = int.from_bytes(b"turn", "big")
-_KEY_BYTES = 16
-_NOWHERE = -1
+_KEY = np.dtype("S16")
 _PACK_BYTES = 4 << 20
 _MIN_BYTES = 1 << 20
 _LOOKUPS = 500  # Older SQLite takes 999 parameters per statement.
-_PATIENCE = 60.0  # Seconds to wait for a process that is committing.
+_PATIENCE = 60.0  # Seconds to wait for other processes.
+_NOWHERE = -1
 
 _SCHEMA = (
     "CREATE TABLE identities (identity INTEGER PRIMARY KEY, description TEXT)",
-    # Numbers of packs are never used again, so that a reader who found a sample in a
-    # pack evicted meanwhile misses it, and does not read another.
-    "CREATE TABLE packs (pack INTEGER PRIMARY KEY AUTOINCREMENT, identity INTEGER, "
-    "crc INTEGER, keys BLOB, features BLOB)",
+    # Numbers are never used again: who located a sample in a pack that is dropped
+    # meanwhile does not find another pack there.
+    "CREATE TABLE packs (pack INTEGER PRIMARY KEY AUTOINCREMENT, crc INTEGER, "
+    "keys BLOB, features BLOB)",
+    # Not a column of packs: changing it would write the features again.
+    "CREATE TABLE uses (pack INTEGER PRIMARY KEY, used INTEGER)",
     "CREATE TABLE samples (identity INTEGER, key BLOB, pack INTEGER, row INTEGER, "
     "PRIMARY KEY (identity, key)) WITHOUT ROWID",
-    # Apart from packs, where changing the time would rewrite the features too.
-    "CREATE TABLE uses (pack INTEGER PRIMARY KEY, used INTEGER)",
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_FORMAT}",
 )
 
-# Primary result codes that blame the surroundings; all others blame the file.
+# Errors that blame the surroundings; all others blame the file.
 _SURROUNDINGS = {
-    sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
 }
 
 
@@ -79,28 +74,11 @@ class FeatureCacheWarning(UserWarning):
 
 
 def content_key(*parts: NDArray[Any] | bytes | str) -> bytes:
-    """Key of a sample by what it holds.
+    """Key of a sample, 16 bytes, by all that decides its features.
 
-    Parameters
-    ----------
-    *parts : ndarray, bytes or str
-        All that decides the sample's features. Of an array the type and shape count
-        too; its memory layout does not.
-
-    Returns
-    -------
-    bytes of length 16
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> image = np.zeros((32, 32, 3), dtype=np.uint8)
-    >>> content_key(image) == content_key(image.copy())
-    True
-    >>> content_key(image) == content_key(image.reshape(3, 32, 32))
-    False
+    Of an array the type and the shape count too, its memory layout does not.
     """
-    # Most CPUs have instructions for SHA-256: it is the fastest in the library.
+    # Most CPUs have instructions for SHA-256: BLAKE2 is several times slower.
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
@@ -113,26 +91,13 @@ def content_key(*parts: NDArray[Any] | bytes | str) -> bytes:
             kind, data = f"{part.dtype.str}{part.shape}", part.tobytes()
         digest.update(f"{kind}:{len(data)}:".encode())
         digest.update(data)
-    return digest.digest()[:_KEY_BYTES]
+    return digest.digest()[: _KEY.itemsize]
 
 
 def file_key(path: str | os.PathLike[str]) -> bytes:
-    """Key of a file by its absolute path, size and modification time in nanoseconds.
+    """Key of a file, 16 bytes, by absolute path, size and modification time (ns).
 
-    The file is not opened; a new content of the same size and time goes unnoticed.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    bytes of length 16
-
-    Raises
-    ------
-    OSError
-        If there is no such file.
+    The file is not opened; new content of the same size and time goes unnoticed.
     """
     status = os.stat(path)
     name = os.fsencode(os.path.abspath(path))
@@ -142,18 +107,9 @@ def file_key(path: str | os.PathLike[str]) -> bytes:
 def open_cache(
     memory: str | os.PathLike[str] | joblib.Memory | None, **options: Any
 ) -> FeatureCache | None:
-    """Open the cache in ``memory``, or return None when nothing is to be cached.
+    """Open the cache in ``memory``; None if that, or its location, is None.
 
-    Parameters
-    ----------
-    memory : str, path-like, joblib.Memory or None
-        None, and a ``joblib.Memory`` whose location is None, mean no cache.
-    **options
-        Keyword parameters of :class:`FeatureCache`.
-
-    Returns
-    -------
-    FeatureCache or None
+    ``options`` are the keyword parameters of :class:`FeatureCache`.
     """
     if memory is None or getattr(memory, "location", memory) is None:
         return None
@@ -161,24 +117,27 @@ def open_cache(
 
 
 class FeatureCache:
-    """Features of one backbone by sample, in a folder that processes may share.
+    """Features of one backbone, by sample, in a folder that processes may share.
+
+    No connection outlives a call, so a cache can be pickled, forked and used by
+    several threads.
 
     Parameters
     ----------
     memory : str, path-like or joblib.Memory
-        The cache is made in the subfolder ``sklearn_turn`` of this folder.
+        The cache is the subfolder ``sklearn_turn`` of this folder.
     identity : mapping or str
-        All that decides a sample's features besides the sample: backbone, weights,
-        input size, precision and the like, as JSON can write it. Other identities
-        neither see nor disturb this one's features.
+        All that decides features besides the sample: backbone, weights, input size,
+        precision and the like, as JSON can write it. What other identities store is
+        neither seen nor disturbed.
     width : int
         Number of features of a sample.
     dtype : {"float16", "float32"}, default="float32"
-        Storage type. A sample with a value out of float16's range (65504) is stored as
+        Storage type. A sample with a value beyond float16's range, 65504, is stored as
         float32 all the same.
     max_bytes : int, optional
-        Bound on the file's size, at least 1 MiB. The packs used longest ago are dropped
-        to keep it, whatever their identity.
+        Bound on the file's size, at least 1 MiB. What was used longest ago is dropped
+        to keep it, whatever its identity.
 
     Attributes
     ----------
@@ -192,9 +151,9 @@ class FeatureCache:
 
     Notes
     -----
-    Opening and reading raise when the cache is unusable: nothing is lost by then.
-    Writing never does, because features worth hours may be in hand. It warns once,
-    with the reason, and this object stores nothing more.
+    Opening and reading raise if the cache is unusable: nothing is lost by then. Writing
+    never does, because hours of work may be in hand: it warns once, and this object
+    then stores nothing more.
     """
 
     def __init__(
@@ -207,7 +166,7 @@ class FeatureCache:
         max_bytes: int | None = None,
     ):
         if max_bytes is not None and max_bytes < _MIN_BYTES:
-            raise ValueError(f"max_bytes={max_bytes} is less than 1 MiB, {_MIN_BYTES}.")
+            raise ValueError(f"max_bytes={max_bytes} is less than {_MIN_BYTES}, 1 MiB.")
         self.width = width
         self.dtype = dtype
         self.max_bytes = max_bytes
@@ -254,35 +213,47 @@ class FeatureCache:
         """
         self._check_shape(keys, out)
         found = np.zeros(len(keys), dtype=np.bool_)
-        names = _as_array(keys)
+        names = np.array(keys, dtype=_KEY)
         with self._connection() as db:
             packs, rows = self._locate(db, keys)
         order = np.argsort(packs, kind="stable")
         numbers, starts = np.unique(packs[order], return_index=True)
-        members = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=False))
-        members.pop(_NOWHERE, None)
-        damaged = []
-        for pack, at in members.items():
+        used, damaged = [], []
+        for pack, at in zip(numbers, np.split(order, starts[1:]), strict=False):
+            if pack == _NOWHERE:
+                continue
             try:
-                features = self._read_pack(pack, rows[at], names[at])
+                features = self._read_pack(int(pack), rows[at], names[at])
             except ValueError:
-                damaged.append(pack)
+                damaged.append(int(pack))
                 continue
             if features is not None:
+                used.append(int(pack))
                 out[at] = features
                 found[at] = True
         if damaged:
-            self._drop_damaged(damaged)
-        if self.max_bytes is not None:
-            self._touch(members)
+            warnings.warn(
+                f"The feature cache in {self.folder} holds {len(damaged)} damaged "
+                "packs of features. They are dropped, and computed again.",
+                FeatureCacheWarning,
+                stacklevel=2,
+            )
+        # Where this fails, nothing is lost but the order of dropping.
+        with contextlib.suppress(FeatureCacheError):
+            if damaged:
+                with self._transaction() as db:
+                    _drop(db, damaged)
+            if self.max_bytes is not None:
+                with self._transaction() as db:
+                    update = "UPDATE uses SET used = ? WHERE pack = ?"
+                    db.executemany(update, [(_now(), pack) for pack in used])
         return found
 
     def write(self, keys: Sequence[bytes], features: NDArray[np.float32]) -> None:
         """Store features; those of keys already stored are left as they are.
 
-        A call makes the disk wait a few times, so thousands of samples at once are
-        cheap and single ones are not. What an interrupted call had not committed is
-        absent later, never wrong.
+        A call waits for the disk a few times: a thousand samples cost little more than
+        one. What a killed call had not committed is absent later, never wrong.
 
         Parameters
         ----------
@@ -295,9 +266,9 @@ class FeatureCache:
             The first time that features cannot be stored, as on a full disk.
         """
         self._check_shape(keys, features)
-        # Small packs in a small cache, so that dropping one does not half empty it.
-        bound = min(_PACK_BYTES, (self.max_bytes or 8 * _PACK_BYTES) // 8)
-        step = max(1, bound // (self.width * np.dtype(self.dtype).itemsize))
+        # Smaller in a small cache, which dropping one pack should not half empty.
+        pack_bytes = min(_PACK_BYTES, (self.max_bytes or 8 * _PACK_BYTES) // 8)
+        step = max(1, pack_bytes // (self.width * np.dtype(self.dtype).itemsize))
         try:
             for start in range(0, len(keys) if self._storing else 0, step):
                 self._write(keys[start : start + step], features[start : start + step])
@@ -310,33 +281,20 @@ class FeatureCache:
             )
 
     def as_stored(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Round features to what a later :meth:`read` returns.
+        """Round features to what :meth:`read` returns once they are stored.
 
-        Results then do not depend on which features were in the cache before.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n_samples, width), float32
-
-        Returns
-        -------
-        ndarray of shape (n_samples, width), float32
+        With that, results do not depend on what was in the cache before.
         """
         if self.dtype == "float32":
             return features
-        rounded, fits = _to_half(features)
-        return np.where(fits[:, None], rounded.astype(np.float32), features)
+        halves, fits = _to_half(features)
+        return np.where(fits[:, None], halves.astype(np.float32), features)
 
     def clear(self) -> None:
-        """Delete all features of this identity."""
-        mine = "WHERE identity = ?"
+        """Delete all features of this identity, and shrink the file."""
+        packs = "SELECT DISTINCT pack FROM samples WHERE identity = ?"
         with self._transaction() as db:
-            for statement in (
-                f"DELETE FROM uses WHERE pack IN (SELECT pack FROM packs {mine})",
-                f"DELETE FROM packs {mine}",
-                f"DELETE FROM samples {mine}",
-            ):
-                db.execute(statement, (self._identity,))
+            _drop(db, [pack for (pack,) in db.execute(packs, (self._identity,))])
             db.execute("PRAGMA incremental_vacuum").fetchall()
 
     def __len__(self) -> int:
@@ -346,7 +304,7 @@ class FeatureCache:
 
     @property
     def nbytes(self) -> int:
-        """Size of the file on disk, of all identities together, in bytes."""
+        """Size of the file in bytes, all identities together."""
         return self._file.stat().st_size
 
     # -- samples and packs ----------------------------------------------------------
@@ -365,17 +323,13 @@ class FeatureCache:
         places = np.full((len(keys), 2), _NOWHERE, dtype=np.int64)
         for start in range(0, len(keys), _LOOKUPS):
             chunk = keys[start : start + _LOOKUPS]
-            marks = ",".join("?" * len(chunk))
-            located = {
-                key: (pack, row)
-                for key, pack, row in db.execute(
-                    "SELECT key, pack, row FROM samples JOIN packs USING (pack) "
-                    f"WHERE samples.identity = ? AND key IN ({marks})",
-                    (self._identity, *chunk),
-                )
-                # In a damaged file columns may hold anything.
-                if type(pack) is type(row) is int
-            }
+            rows = db.execute(
+                "SELECT key, pack, row FROM samples JOIN uses USING (pack) "
+                f"WHERE identity = ? AND key IN ({','.join('?' * len(chunk))})",
+                (self._identity, *chunk),
+            )
+            # In a damaged file columns may hold anything.
+            located = {k: (p, r) for k, p, r in rows if type(p) is type(r) is int}
             for i, key in enumerate(chunk, start):
                 places[i] = located.get(key, _NOWHERE)
         return places[:, 0], places[:, 1]
@@ -383,12 +337,12 @@ class FeatureCache:
     def _read_pack(
         self, pack: int, rows: NDArray[np.int64], names: NDArray[np.bytes_]
     ) -> NDArray[np.floating] | None:
-        """Features in ``rows`` of a pack, or None when it has been dropped meanwhile.
+        """Features in ``rows`` of a pack, or None if it has been dropped meanwhile.
 
         ValueError if the pack is damaged, or holds other samples than ``names`` there.
         """
-        # The file's mapping, which counts as this process's memory, ends with the
-        # connection: with one per pack the whole file is never mapped in at once.
+        # One connection per pack: what it maps into memory goes with it, so that the
+        # whole file is never there at once.
         with self._connection() as db:
             content = db.execute(
                 "SELECT crc, keys, features FROM packs WHERE pack = ?", (pack,)
@@ -398,7 +352,7 @@ class FeatureCache:
         crc, keys, data = content
         if not type(keys) is type(data) is bytes or crc != self._crc(keys, data):
             raise ValueError("wrong checksum")
-        stored = np.frombuffer(keys, dtype=names.dtype)
+        stored = np.frombuffer(keys, dtype=_KEY)
         if rows.max() >= len(stored) or (stored[rows] != names).any():
             raise ValueError("other samples")
         half = len(data) == 2 * len(stored) * self.width
@@ -409,7 +363,9 @@ class FeatureCache:
         """Store, in one transaction, what is not stored yet."""
         with self._transaction() as db:
             absent = np.flatnonzero(self._locate(db, keys)[0] == _NOWHERE)
-            names, first = np.unique(_as_array(keys)[absent], return_index=True)
+            names, first = np.unique(
+                np.array(keys, dtype=_KEY)[absent], return_index=True
+            )
             features = features[absent[first]]
             if self.dtype == "float32":
                 self._write_pack(db, names, features.astype("<f4"))
@@ -421,21 +377,22 @@ class FeatureCache:
                 _evict(db, self.max_bytes)
 
     def _write_pack(
-        self, db: sqlite3.Connection, keys: NDArray[np.bytes_], features: NDArray[Any]
+        self, db: sqlite3.Connection, names: NDArray[np.bytes_], features: NDArray[Any]
     ) -> None:
-        if not len(keys):
+        if not len(names):
             return
-        names, data = keys.tobytes(), features.tobytes()
+        keys, data = names.tobytes(), features.tobytes()
         pack = db.execute(
-            "INSERT INTO packs (identity, crc, keys, features) VALUES (?, ?, ?, ?)",
-            (self._identity, self._crc(names, data), names, data),
+            "INSERT INTO packs (crc, keys, features) VALUES (?, ?, ?)",
+            (self._crc(keys, data), keys, data),
         ).lastrowid
         db.execute("INSERT INTO uses VALUES (?, ?)", (pack, _now()))
+        size = _KEY.itemsize
         db.executemany(
             "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)",
             [
-                (self._identity, key, pack, row)
-                for row, key in enumerate(_split_keys(names))
+                (self._identity, keys[row * size : (row + 1) * size], pack, row)
+                for row in range(len(names))
             ],
         )
 
@@ -443,43 +400,23 @@ class FeatureCache:
         # The identity takes part: another backbone's pack never passes for this one's.
         return zlib.crc32(features, zlib.crc32(keys, zlib.crc32(self._digest)))
 
-    def _touch(self, packs: Iterable[int]) -> None:
-        # A lost time of use costs little; the features have been read.
-        with contextlib.suppress(FeatureCacheError), self._transaction() as db:
-            db.executemany(
-                "UPDATE uses SET used = ? WHERE pack = ?",
-                [(_now(), pack) for pack in packs],
-            )
-
-    def _drop_damaged(self, packs: Sequence[int]) -> None:
-        # Where they cannot be dropped, the next reader finds them damaged again.
-        with contextlib.suppress(FeatureCacheError), self._transaction() as db:
-            for pack in packs:
-                _drop(db, pack)
-        warnings.warn(
-            f"The feature cache in {self.folder} holds {len(packs)} damaged pack(s) of "
-            "features. They are not used; their features are computed again.",
-            FeatureCacheWarning,
-            stacklevel=3,
-        )
-
     # -- connections ----------------------------------------------------------------
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one call; its errors name the folder."""
+        """Connect to the file; SQLite's errors become ours."""
         try:
             with contextlib.closing(
                 sqlite3.connect(self._file, timeout=_PATIENCE, isolation_level=None)
             ) as db:
-                # Text in a damaged file need not be text.
+                # In a damaged file text need not be text.
                 db.text_factory = bytes
-                # As much as SQLite was built for, which is 2 GB as a rule.
+                # As much as SQLite allows, usually 2 GB.
                 db.execute("PRAGMA mmap_size = 0x7fffffffffff").fetchall()
                 self._prepare(db)
                 yield db
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 1) & 0xFF in _SURROUNDINGS:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SURROUNDINGS:
                 raise self._unusable(error) from error
             raise FeatureCacheError(
                 f"The feature cache in {self.folder} is damaged ({error}). Delete this "
@@ -488,7 +425,7 @@ class FeatureCache:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection that writes all that its block does, or nothing."""
+        """Connect to write all that the block does, or nothing."""
         with self._connection() as db:
             db.execute("BEGIN IMMEDIATE")
             with db:
@@ -498,16 +435,17 @@ class FeatureCache:
         """Make the tables of a new file; refuse a file of another format."""
         any_table = "SELECT 1 FROM sqlite_master"
         if db.execute(any_table).fetchone() is None:
-            # Lets a file shrink. It must be set before there are tables.
+            # Lets the file shrink; possible only before there are tables.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("BEGIN IMMEDIATE")
             with db:
                 if db.execute(any_table).fetchone() is None:
                     for statement in _SCHEMA:
                         db.execute(statement)
+        version = _pragma(db, "user_version")
         if _pragma(db, "application_id") != _APPLICATION:
             what = f"{self._file.name} is no feature cache"
-        elif (version := _pragma(db, "user_version")) != _FORMAT:
+        elif version != _FORMAT:
             what = (
                 "it was written by another version of sklearn-turn (format "
                 f"{version}, this version has format {_FORMAT})"
@@ -522,7 +460,7 @@ class FeatureCache:
     def _unusable(self, reason: object) -> FeatureCacheError:
         return FeatureCacheError(
             f"The feature cache in {self.folder} cannot be used: {reason}. Make the "
-            "folder readable and writable and the disk not full, or set memory to "
+            "folder readable and writable, free space on the disk, or set memory to "
             "another folder."
         )
 
@@ -533,53 +471,39 @@ def _folder(memory: str | os.PathLike[str] | joblib.Memory) -> Path:
         raise TypeError(
             f"memory must be a folder or a joblib.Memory with one, not {memory!r}."
         )
-    # Absolute: workers that get the pickled cache may have another current folder.
+    # Absolute: a worker that gets the cache pickled may be in another folder.
     return Path(location).absolute() / "sklearn_turn"
-
-
-def _as_array(keys: Sequence[bytes]) -> NDArray[np.bytes_]:
-    return np.array(keys, dtype=f"S{_KEY_BYTES}")
-
-
-def _split_keys(keys: bytes) -> list[bytes]:
-    return [keys[i : i + _KEY_BYTES] for i in range(0, len(keys), _KEY_BYTES)]
 
 
 def _to_half(
     features: NDArray[np.float32],
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """Features as float16, and which samples kept finite values finite."""
+    """Features as float16, and the samples of which no value has overflowed."""
     with np.errstate(over="ignore"):
         halves = features.astype("<f2")
     return halves, ~(np.isinf(halves) & np.isfinite(features)).any(axis=1)
 
 
 def _evict(db: sqlite3.Connection, max_bytes: int) -> None:
-    """Drop the packs used longest ago until the file fits."""
+    """Drop what was used longest ago until the file fits."""
     limit = max_bytes // _pragma(db, "page_size")
     if _pragma(db, "page_count") <= limit:
         return
-    # A tenth more than needed: what follows fills the free pages, and nothing moves.
+    # Some more than needed: writing goes into free pages then, and nothing moves.
     while _pragma(db, "page_count") - _pragma(db, "freelist_count") > 0.9 * limit:
         oldest = db.execute("SELECT pack FROM uses ORDER BY used, pack").fetchone()
         if oldest is None:
             break
-        _drop(db, *oldest)
+        _drop(db, oldest)
     excess = _pragma(db, "page_count") - limit
     db.execute(f"PRAGMA incremental_vacuum({excess})").fetchall()
 
 
-def _drop(db: sqlite3.Connection, pack: int) -> None:
-    """Delete a pack and its samples."""
-    content = "SELECT identity, keys FROM packs WHERE pack = ?"
-    identity, keys = db.execute(content, (pack,)).fetchone() or (0, b"")
-    if type(keys) is bytes:
-        db.executemany(
-            "DELETE FROM samples WHERE identity = ? AND key = ? AND pack = ?",
-            [(identity, key, pack) for key in _split_keys(keys)],
-        )
-    db.execute("DELETE FROM packs WHERE pack = ?", (pack,))
-    db.execute("DELETE FROM uses WHERE pack = ?", (pack,))
+def _drop(db: sqlite3.Connection, packs: Iterable[int]) -> None:
+    numbers = [(pack,) for pack in packs]
+    db.executemany("DELETE FROM packs WHERE pack = ?", numbers)
+    db.executemany("DELETE FROM uses WHERE pack = ?", numbers)
+    db.execute("DELETE FROM samples WHERE pack NOT IN (SELECT pack FROM uses)")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -96,7 +96,7 @@ def fit_two_gaussians(
     """
 
     def total(values: Floats) -> Floats:
-        return np.bincount(groups, weights=values, minlength=n_groups)
+        return np.bincount(groups, weights=values, minlength=n_groups).astype(float)
 
     counts = np.bincount(groups, minlength=n_groups).astype(float)
 
@@ -121,14 +121,12 @@ def fit_two_gaussians(
         last = likelihood
         if not running.any():
             break
-    swapped = mixtures.means[:, 0] > mixtures.means[:, 1]
-    return TwoGaussians(
-        *(
-            np.where(swapped[:, None], values[:, ::-1], values)
-            for values in (mixtures.weights, mixtures.means, mixtures.variances)
-        ),
-        n_iter,
+    swapped = (mixtures.means[:, 0] > mixtures.means[:, 1])[:, None]
+    weights, means, variances = (
+        np.where(swapped, values[:, ::-1], values)
+        for values in (mixtures.weights, mixtures.means, mixtures.variances)
     )
+    return TwoGaussians(weights, means, variances, n_iter)
 
 
 def _log_joint(x: Floats, mixtures: TwoGaussians, groups: Ints) -> Floats:

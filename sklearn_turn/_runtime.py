@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .images import Source
+from .sources import Source
 
 
 @dataclass(frozen=True)

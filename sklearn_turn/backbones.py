@@ -160,7 +160,7 @@ def load_backbone(
     pretrained: bool | str | os.PathLike[str] = True,
     input_size: int | None = None,
     crop_pct: float | None = None,
-    example: Tensor | None = None,
+    example: Any = None,
 ) -> Backbone:
     """Build a backbone in evaluation mode, on the CPU.
 
@@ -233,8 +233,8 @@ def _timm_module(
         weights = importlib.resources.files(__package__) / "weights" / recipe.file
         pretrained = str(weights)
     kwargs: dict[str, Any] = {"num_classes": 0}
-    config = timm.get_pretrained_cfg(recipe.timm_name.split(":")[-1])
-    native = (config.to_dict() if config is not None else {}).get("fixed_input_size")
+    known = timm.get_pretrained_cfg(recipe.timm_name.split(":")[-1])
+    native = (known.to_dict() if known is not None else {}).get("fixed_input_size")
     if input_size is not None and native:
         # Fixed-size architectures (ViTs) resample their position embedding.
         kwargs["img_size"] = input_size
@@ -256,7 +256,7 @@ def _timm_module(
         ) from error
     if _is_path(pretrained):
         _load_checkpoint(module, os.fspath(pretrained))
-    config = dict(module.pretrained_cfg)
+    config: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
     if recipe.mean_std is not None:
         config |= {"mean": (recipe.mean_std,) * 3, "std": (recipe.mean_std,) * 3}
         config["crop_pct"] = 1.0

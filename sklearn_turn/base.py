@@ -10,13 +10,18 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import (
+    Tags,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -27,17 +32,10 @@ from ._validation import BACKBONE_CONSTRAINTS, encode_labels
 from .backbones import Backbone, check_backbone, load_backbone
 from .errors import CollapsedProbeWarning, SkippedImageWarning
 from .features import extract_features
-from .images import (
-    FeatureRows,
-    Labelled,
-    Source,
-    Subset,
-    as_source,
-    is_images,
-    raise_if_unreadable,
-)
+from .images import as_source, is_images, raise_if_unreadable
 from .losses import GCELoss
-from .modules import Classifier, Standardize, linear_head, make_embedder
+from .modules import Classifier, Embedder, Standardize, linear_head, make_embedder
+from .sources import FeatureRows, Labelled, Source, Subset
 from .training import CosineSchedule, Net, RobustAfterWarmup, make_optimizer
 from .transforms import AUGMENTATIONS, BatchTransform
 
@@ -96,7 +94,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
     }
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: ArrayLike):
+    def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on images, image files or features, and their given labels.
 
         Parameters
@@ -256,6 +254,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         """Compute z_i = f(x_i; theta) for every sample, once."""
         if isinstance(task.source, FeatureRows):
             return task.source.rows
+        assert isinstance(task.embed, Embedder), "images have a backbone"
         return extract_features(
             task.embed, task.source, task.runtime, memory=self.memory
         )
@@ -457,7 +456,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             )
         return source
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags

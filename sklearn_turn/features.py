@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ._runtime import Runtime, forward_all
 from ._validation import BACKBONE_CONSTRAINTS
 from .backbones import BackboneLike, check_backbone, load_backbone, weights_digest
-from .images import Source, Subset, as_source
+from .images import as_source
 from .modules import Embedder, make_embedder
+from .sources import Source, Subset
 from .transforms import BatchTransform
 
 # Samples looked up in the cache at a time; bounds the keys held in memory.
@@ -195,7 +197,7 @@ precision, memory, verbose
             verbose=int(self.verbose),
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.requires_fit = True
         tags.input_tags.two_d_array = False

@@ -53,6 +53,9 @@ class Standardize(nn.Module):
     and head while both are fine-tuned; with the head it is one affine map.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, features: Tensor):
         super().__init__()
         std = features.std(dim=0, correction=0)

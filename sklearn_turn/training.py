@@ -17,9 +17,9 @@ from skorch.utils import to_device, to_numpy
 from torch import Tensor, nn
 
 from ._runtime import progress
-from .images import Ragged
 from .losses import GCELoss
 from .noise_filter import GMMNoiseFilter, draw_balanced
+from .sources import Ragged
 
 
 def make_optimizer(
@@ -286,7 +286,9 @@ class Cleansing(Callback):
         self._epoch = 0
         self._rng = rng
 
-    def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any):
+    def on_epoch_begin(
+        self, net: Any, dataset_train: Any = None, **kwargs: Any
+    ) -> None:
         if self._epoch == 0 or self.every_epoch:
             self._cleanse(net, dataset_train)
         self._epoch += 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
-from .images import Ragged
+from .sources import Ragged
 
 
 class BatchTransform(nn.Module):
@@ -33,6 +33,9 @@ class BatchTransform(nn.Module):
         Applied to float batches of shape (n, 3, input_size, input_size) in [0, 1]
         when the module is in training mode.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,

@@ -9,13 +9,13 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor, nn
 
 from .backbones import BackboneLike
 from .base import BaseFineTuner, Task
-from .images import FeatureRows, Labelled
 from .noise_filter import GMMNoiseFilter
+from .sources import FeatureRows, Labelled
 from .training import Cleansing, history, per_sample_losses
 
 
@@ -164,7 +164,7 @@ class TURNClassifier(BaseFineTuner):
             Interval(Real, 1, None, closed="left"),
             None,
         ],
-        "noise_filter": "no_validation",
+        "noise_filter": [HasMethods(["fit"]), None],
     }
 
     def __init__(

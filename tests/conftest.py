@@ -57,10 +57,10 @@ def blobs():
 
 @pytest.fixture(scope="session")
 def images():
-    """24 uint8 images of three classes, each class with a colour of its own."""
-    y = np.arange(24) % 3
-    X = np.random.RandomState(0).randint(0, 120, (24, 8, 8, 3))
-    X[np.arange(24), :, :, y] += 100
+    """60 uint8 images of three classes, each class with a colour of its own."""
+    y = np.arange(60) % 3
+    X = np.random.RandomState(0).randint(0, 120, (60, 8, 8, 3))
+    X[np.arange(60), :, :, y] += 100
     return _frozen(X=X.astype(np.uint8), y=y)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_turn import GMMNoiseFilter, NoiseFilteredClassifier, TURNClassifier
@@ -22,6 +23,8 @@ ESTIMATORS = [
 ]
 
 
+# The checks fit on a handful of samples, about which the library warns.
+@pytest.mark.filterwarnings("ignore::sklearn_turn.errors.CleansingWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator(estimator, check):
     check(estimator)

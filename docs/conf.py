@@ -25,6 +25,7 @@ toc_object_entries_show_parents = "hide"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give the types
+autodoc_inherit_docstrings = False  # skorch's hooks say nothing new here
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import time
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,6 @@ _FORMAT = 1  # To be raised when older files can no longer be read.
 _APPLICATION = int.from_bytes(b"turn", "big")
 _KEY = np.dtype("S16")
 _PACK_BYTES = 4 << 20
-_MIN_BYTES = 1 << 20
 _LOOKUPS = 500  # Older SQLite takes 999 parameters per statement.
 _PATIENCE = 60.0  # Seconds to wait for other processes.
 _NOWHERE = -1
@@ -51,18 +51,8 @@ _SCHEMA = (
     f"PRAGMA user_version = {_FORMAT}",
 )
 
-# Errors that blame the surroundings; all others blame the file.
-_SURROUNDINGS = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_READONLY,
-}
+# Errors of SQLite that blame the surroundings; all others blame the file.
+_SURROUNDINGS = {"BUSY", "CANTOPEN", "FULL", "IOERR", "PERM", "READONLY"}
 
 
 class FeatureCacheError(OSError):
@@ -165,8 +155,8 @@ class FeatureCache:
         dtype: Literal["float16", "float32"] = "float32",
         max_bytes: int | None = None,
     ):
-        if max_bytes is not None and max_bytes < _MIN_BYTES:
-            raise ValueError(f"max_bytes={max_bytes} is less than {_MIN_BYTES}, 1 MiB.")
+        if max_bytes is not None and max_bytes < 1 << 20:
+            raise ValueError(f"max_bytes={max_bytes} is less than 1 MiB, {1 << 20}.")
         self.width = width
         self.dtype = dtype
         self.max_bytes = max_bytes
@@ -218,35 +208,37 @@ class FeatureCache:
             packs, rows = self._locate(db, keys)
         order = np.argsort(packs, kind="stable")
         numbers, starts = np.unique(packs[order], return_index=True)
-        used, damaged = [], []
+        used: list[tuple[int]] = []
+        lost: list[tuple[int]] = []
+        damaged = 0
         for pack, at in zip(numbers, np.split(order, starts[1:]), strict=False):
             if pack == _NOWHERE:
                 continue
             try:
                 features = self._read_pack(int(pack), rows[at], names[at])
-            except ValueError:
-                damaged.append(int(pack))
+            except (IndexError, ValueError):
+                features = None
+                damaged += 1
+            if features is None:
+                lost.append((int(pack),))
                 continue
-            if features is not None:
-                used.append(int(pack))
-                out[at] = features
-                found[at] = True
+            used.append((int(pack),))
+            out[at] = features
+            found[at] = True
         if damaged:
             warnings.warn(
-                f"The feature cache in {self.folder} holds {len(damaged)} damaged "
-                "packs of features. They are dropped, and computed again.",
+                f"The feature cache in {self.folder} holds {damaged} damaged packs of "
+                "features. They are dropped, and computed again.",
                 FeatureCacheWarning,
                 stacklevel=2,
             )
-        # Where this fails, nothing is lost but the order of dropping.
-        with contextlib.suppress(FeatureCacheError):
-            if damaged:
-                with self._transaction() as db:
-                    _drop(db, damaged)
-            if self.max_bytes is not None:
-                with self._transaction() as db:
-                    update = "UPDATE uses SET used = ? WHERE pack = ?"
-                    db.executemany(update, [(_now(), pack) for pack in used])
+        if lost or (used and self.max_bytes is not None):
+            # Where this fails, the next reader tries again.
+            with contextlib.suppress(FeatureCacheError), self._transaction() as db:
+                if lost:
+                    _drop(db, lost)
+                update = f"UPDATE uses SET used = {_now()} WHERE pack = ?"
+                db.executemany(update, used)
         return found
 
     def write(self, keys: Sequence[bytes], features: NDArray[np.float32]) -> None:
@@ -294,7 +286,7 @@ class FeatureCache:
         """Delete all features of this identity, and shrink the file."""
         packs = "SELECT DISTINCT pack FROM samples WHERE identity = ?"
         with self._transaction() as db:
-            _drop(db, [pack for (pack,) in db.execute(packs, (self._identity,))])
+            _drop(db, db.execute(packs, (self._identity,)).fetchall())
             db.execute("PRAGMA incremental_vacuum").fetchall()
 
     def __len__(self) -> int:
@@ -339,7 +331,7 @@ class FeatureCache:
     ) -> NDArray[np.floating] | None:
         """Features in ``rows`` of a pack, or None if it has been dropped meanwhile.
 
-        ValueError if the pack is damaged, or holds other samples than ``names`` there.
+        IndexError or ValueError if it is damaged, or has no ``names`` there.
         """
         # One connection per pack: what it maps into memory goes with it, so that the
         # whole file is never there at once.
@@ -353,7 +345,7 @@ class FeatureCache:
         if not type(keys) is type(data) is bytes or crc != self._crc(keys, data):
             raise ValueError("wrong checksum")
         stored = np.frombuffer(keys, dtype=_KEY)
-        if rows.max() >= len(stored) or (stored[rows] != names).any():
+        if (stored[rows] != names).any():
             raise ValueError("other samples")
         half = len(data) == 2 * len(stored) * self.width
         features = np.frombuffer(data, dtype="<f2" if half else "<f4")
@@ -363,9 +355,8 @@ class FeatureCache:
         """Store, in one transaction, what is not stored yet."""
         with self._transaction() as db:
             absent = np.flatnonzero(self._locate(db, keys)[0] == _NOWHERE)
-            names, first = np.unique(
-                np.array(keys, dtype=_KEY)[absent], return_index=True
-            )
+            absent_keys = np.array(keys, dtype=_KEY)[absent]
+            names, first = np.unique(absent_keys, return_index=True)
             features = features[absent[first]]
             if self.dtype == "float32":
                 self._write_pack(db, names, features.astype("<f4"))
@@ -387,14 +378,12 @@ class FeatureCache:
             (self._crc(keys, data), keys, data),
         ).lastrowid
         db.execute("INSERT INTO uses VALUES (?, ?)", (pack, _now()))
-        size = _KEY.itemsize
-        db.executemany(
-            "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)",
-            [
-                (self._identity, keys[row * size : (row + 1) * size], pack, row)
-                for row in range(len(names))
-            ],
-        )
+        # As void: NumPy cuts trailing zeros off its bytes.
+        samples = [
+            (self._identity, key.tobytes(), pack, row)
+            for row, key in enumerate(names.view("V16"))
+        ]
+        db.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", samples)
 
     def _crc(self, keys: bytes, features: bytes) -> int:
         # The identity takes part: another backbone's pack never passes for this one's.
@@ -415,8 +404,11 @@ class FeatureCache:
                 db.execute("PRAGMA mmap_size = 0x7fffffffffff").fetchall()
                 self._prepare(db)
                 yield db
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SURROUNDINGS:
+        # UnicodeDecodeError: SQLite's message quotes text of a damaged file.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # As in SQLITE_IOERR_WRITE; errors of the Python layer have no name.
+            kind = getattr(error, "sqlite_errorname", "_").split("_")[1]
+            if kind in _SURROUNDINGS:
                 raise self._unusable(error) from error
             raise FeatureCacheError(
                 f"The feature cache in {self.folder} is damaged ({error}). Delete this "
@@ -489,20 +481,23 @@ def _evict(db: sqlite3.Connection, max_bytes: int) -> None:
     limit = max_bytes // _pragma(db, "page_size")
     if _pragma(db, "page_count") <= limit:
         return
-    # Some more than needed: writing goes into free pages then, and nothing moves.
-    while _pragma(db, "page_count") - _pragma(db, "freelist_count") > 0.9 * limit:
-        oldest = db.execute("SELECT pack FROM uses ORDER BY used, pack").fetchone()
-        if oldest is None:
+    # A tenth more than needed: later packs go into the free pages, and nothing moves.
+    target = 0.9 * limit
+    while (used := _pragma(db, "page_count") - _pragma(db, "freelist_count")) > target:
+        (count,) = db.execute("SELECT count(*) FROM uses").fetchone()
+        by_use = "SELECT pack FROM uses ORDER BY used, pack LIMIT ?"
+        excess = math.ceil(count * (1 - target / used))
+        oldest = db.execute(by_use, (excess,)).fetchall()
+        if not oldest:
             break
         _drop(db, oldest)
     excess = _pragma(db, "page_count") - limit
     db.execute(f"PRAGMA incremental_vacuum({excess})").fetchall()
 
 
-def _drop(db: sqlite3.Connection, packs: Iterable[int]) -> None:
-    numbers = [(pack,) for pack in packs]
-    db.executemany("DELETE FROM packs WHERE pack = ?", numbers)
-    db.executemany("DELETE FROM uses WHERE pack = ?", numbers)
+def _drop(db: sqlite3.Connection, packs: Sequence[tuple[int]]) -> None:
+    db.executemany("DELETE FROM packs WHERE pack = ?", packs)
+    db.executemany("DELETE FROM uses WHERE pack = ?", packs)
     db.execute("DELETE FROM samples WHERE pack NOT IN (SELECT pack FROM uses)")
 
 

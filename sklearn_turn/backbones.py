@@ -6,13 +6,14 @@ optimiser, learning rate and weight decay that fine-tune its family well.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import hashlib
 import importlib.resources
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from .errors import WeightsNotFoundError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,23 @@ class Recipe:
         Weights that ship with this package, by file name.
     input_size : int or None
         Where it differs from the timm model's.
-    mean_std : float or None
-        Mean and standard deviation of every channel, where they differ likewise.
+    mean, std : tuple of float or None
+        Of the channels, likewise.
+    url : str or None
+        Checkpoint to download, where timm has none.
     """
 
     timm_name: str
     license: str
     optimizer: str = "adamw"
-    lr: float = 3e-5
+    lr: float = 1e-4
     weight_decay: float = 1e-4
     momentum: float = 0.0
     file: str | None = None
     input_size: int | None = None
-    mean_std: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    url: str | None = None
 
 
 ALIASES: dict[str, Recipe] = {
@@ -69,6 +77,14 @@ ALIASES: dict[str, Recipe] = {
     "convnext_t": Recipe("convnext_tiny.fb_in1k", "Apache-2.0", "adamw", 1e-4, 1e-4),
     "mae_vit_b": Recipe(
         "vit_base_patch16_224.mae", "CC-BY-NC-4.0", "adamw", 1e-4, 1e-3
+    ),
+    # No published setting was found for MSN; these are the library's own defaults.
+    "msn_vit_b": Recipe(
+        "vit_base_patch16_224",
+        "CC-BY-NC-4.0",
+        url="https://dl.fbaipublicfiles.com/msn/vitb16_600ep.pth.tar",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     ),
     "clip_vit_b": Recipe(
         "vit_base_patch16_clip_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
@@ -86,9 +102,12 @@ ALIASES: dict[str, Recipe] = {
         1e-4,
         file="letters_convnext.safetensors",
         input_size=32,
-        mean_std=0.5,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
     ),
 }
+
+_TORCHVISION = "torchvision:"
 
 # For a timm name, factory or module without an alias.
 _DEFAULT = Recipe("", "")
@@ -139,7 +158,7 @@ def check_backbone(backbone: BackboneLike) -> None:
     """
     if not isinstance(backbone, str) or backbone in ALIASES:
         return
-    if backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+    if backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:", _TORCHVISION)):
         return
     import timm
 
@@ -194,7 +213,7 @@ def load_backbone(
     """
     check_backbone(backbone)
     if isinstance(backbone, str):
-        module, config, recipe = _timm_module(backbone, pretrained, input_size)
+        module, config, recipe = _named_module(backbone, pretrained, input_size)
     else:
         module = (
             copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone()
@@ -215,52 +234,122 @@ def load_backbone(
             module, torch.zeros(1, 3, size, size) if example is None else example
         ),
         input_size=size,
-        mean=tuple(config.get("mean", (0.485, 0.456, 0.406))),
-        std=tuple(config.get("std", (0.229, 0.224, 0.225))),
+        mean=tuple(config.get("mean", IMAGENET_MEAN)),
+        std=tuple(config.get("std", IMAGENET_STD)),
         crop_pct=crop_pct or config.get("crop_pct") or 1.0,
         interpolation=config.get("interpolation", "bicubic"),
         recipe=recipe,
     )
 
 
-def _timm_module(
+def _named_module(
     name: str, pretrained: Any, input_size: int | None
 ) -> tuple[nn.Module, Mapping[str, Any], Recipe]:
+    """Build from an alias, a timm name or a torchvision name."""
+    if name.startswith(_TORCHVISION):
+        module, config = _torchvision_module(
+            name.removeprefix(_TORCHVISION), pretrained
+        )
+        return module, config, _DEFAULT
+    recipe = ALIASES.get(name) or replace(_DEFAULT, timm_name=name)
+    published = pretrained is True and not (recipe.file or recipe.url)
     import timm
 
-    recipe = ALIASES.get(name) or replace(_DEFAULT, timm_name=name)
-    if recipe.file is not None and pretrained is True:
-        weights = importlib.resources.files(__package__) / "weights" / recipe.file
-        pretrained = str(weights)
     kwargs: dict[str, Any] = {"num_classes": 0}
-    known = timm.get_pretrained_cfg(recipe.timm_name.split(":")[-1])
-    native = (known.to_dict() if known is not None else {}).get("fixed_input_size")
-    if input_size is not None and native:
-        # Fixed-size architectures (ViTs) resample their position embedding.
+    if input_size is not None and _has_fixed_size(recipe.timm_name):
+        # Such architectures (ViTs) resample their position embedding.
         kwargs["img_size"] = input_size
-    try:
-        module = timm.create_model(
-            recipe.timm_name, pretrained=pretrained is True, **kwargs
-        )
-    except Exception as error:
-        if pretrained is not True:
-            raise
-        raise WeightsNotFoundError(
-            f"The weights of {recipe.timm_name!r} could not be had "
-            f"({type(error).__name__}). Ways out: pass pretrained='path/to/weights"
-            ".safetensors' with a downloaded checkpoint; fill the hub's cache on a "
-            "machine with a network and point HF_HOME at a copy of it; choose another "
-            "backbone whose weights you have ('local-dir:/path' reads a folder with "
-            "config.json and weights); or pass pretrained=False to train from "
-            "scratch."
-        ) from error
+    with _weights_must_be_had(recipe.timm_name, wanted=published):
+        module = timm.create_model(recipe.timm_name, pretrained=published, **kwargs)
     if _is_path(pretrained):
         _load_checkpoint(module, os.fspath(pretrained))
+    elif pretrained and recipe.file:
+        weights = importlib.resources.files(__package__) / "weights" / recipe.file
+        _load_checkpoint(module, str(weights))
+    elif pretrained and recipe.url:
+        with _weights_must_be_had(name, wanted=True):
+            path = _download(recipe.url)
+        _load_checkpoint(module, path)
     config: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
-    if recipe.mean_std is not None:
-        config |= {"mean": (recipe.mean_std,) * 3, "std": (recipe.mean_std,) * 3}
+    if recipe.mean is not None:
+        config |= {"mean": recipe.mean, "std": recipe.std}
+    if recipe.input_size is not None:
         config["crop_pct"] = 1.0
     return module, config, recipe
+
+
+def _has_fixed_size(timm_name: str) -> bool:
+    import timm
+
+    if ":" in timm_name:  # a hub or a folder; timm reads the size there
+        return "vit" in timm_name.lower()
+    known = timm.get_pretrained_cfg(timm_name)
+    return bool(known and known.to_dict().get("fixed_input_size"))
+
+
+def _torchvision_module(
+    name: str, pretrained: Any
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """Build a torchvision classification model and take its classifier off."""
+    import torchvision.models
+
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        close = difflib.get_close_matches(name, torchvision.models.list_models(), n=4)
+        raise ValueError(
+            f"Unknown torchvision model {name!r}."
+            + (f" Did you mean {', '.join(map(repr, close))}?" if close else "")
+        )
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    preset = weights.transforms()
+    config = {
+        "input_size": (3, preset.crop_size[0], preset.crop_size[0]),
+        "crop_pct": preset.crop_size[0] / preset.resize_size[0],
+        "interpolation": preset.interpolation.value,
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+    }
+    with _weights_must_be_had(f"torchvision:{name}", wanted=pretrained is True):
+        module = torchvision.models.get_model(
+            name, weights=weights if pretrained is True else None
+        )
+    # The classifier is the last child, whatever it is called; what precedes its last
+    # linear layer (dropout, norms) belongs to the features.
+    parent, last = module, list(module.named_children())[-1][0]
+    while not isinstance(getattr(parent, last), nn.Linear):
+        parent = getattr(parent, last)
+        last = list(parent.named_children())[-1][0]
+    setattr(parent, last, nn.Identity())
+    if _is_path(pretrained):
+        _load_checkpoint(module, os.fspath(pretrained))
+    return module, config
+
+
+@contextlib.contextmanager
+def _weights_must_be_had(name: str, *, wanted: bool) -> Iterator[None]:
+    """Turn a hub's many errors into one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not wanted:
+            raise
+        raise WeightsNotFoundError(
+            f"The weights of {name!r} could not be had ({type(error).__name__}). Ways "
+            "out: pass pretrained='path/to/weights.safetensors' with a downloaded "
+            "checkpoint; fill the hub's cache on a machine with a network and point "
+            "HF_HOME (for torch's own hub, TORCH_HOME) at a copy of it; choose another "
+            "backbone whose weights you have ('local-dir:/path' reads a folder with "
+            "config.json and weights); or pass pretrained=False to train from scratch."
+        ) from error
+
+
+def _download(url: str) -> str:
+    """Fetch a checkpoint into torch's hub cache once; return its path."""
+    folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+    path = os.path.join(folder, os.path.basename(url))
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        torch.hub.download_url_to_file(url, path)
+    return path
 
 
 def _is_path(pretrained: Any) -> bool:
@@ -274,10 +363,8 @@ def _load_checkpoint(module: nn.Module, path: str) -> None:
             f"The checkpoint {path!r} does not exist. Give the path of a .safetensors "
             "or .pth file."
         )
-    from timm.models import load_state_dict
-
     try:
-        state = load_state_dict(path, device="cpu", weights_only=True)
+        state = _read_state(path)
     except Exception as error:
         raise ValueError(
             f"The checkpoint {path!r} could not be read ({error}). It must be a "
@@ -310,6 +397,19 @@ def _load_checkpoint(module: nn.Module, path: str) -> None:
         {k: v.to(expected[k].dtype) for k, v in state.items() if k in fits},
         strict=False,
     )
+
+
+def _read_state(path: str) -> dict[str, Tensor]:
+    """Read tensors by name, from the layouts in use."""
+    from timm.models import load_state_dict
+
+    if not path.endswith(".safetensors"):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and "target_encoder" in content:
+            # MSN's own layout: the averaged encoder, wrapped for parallel training.
+            encoder = content["target_encoder"]
+            return {k.removeprefix("module."): v for k, v in encoder.items()}
+    return load_state_dict(path, device="cpu", weights_only=True)
 
 
 @torch.no_grad()

@@ -144,7 +144,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        return make_pipeline(StandardScaler(), LogisticRegression())
+        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 
     @property
     def n_features_in_(self) -> int:

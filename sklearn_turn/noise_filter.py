@@ -176,6 +176,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
                 CleansingWarning,
                 stacklevel=2,
             )
+        self._warn_if_small(np.bincount(groups[finite], minlength=groups.max() + 1))
         self.mixtures_ = self._fit_mixtures(losses, groups, finite)
         self.pooled_mixture_ = (
             self._fit_mixtures(losses, everything, finite)
@@ -253,6 +254,28 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         with np.errstate(invalid="ignore"):
             return losses.mean(axis=1), y
 
+    def _warn_if_small(self, sizes: Ints) -> None:
+        small = np.flatnonzero(sizes < self.min_samples)
+        if len(small):
+            warnings.warn(
+                f"{len(small)} of {len(sizes)} classes have fewer than min_samples="
+                f"{self.min_samples} samples, too few for a mixture, and are kept "
+                f"whole: {self._counts(small, sizes)}. Lower min_samples, or use "
+                "scope='global'.",
+                CleansingWarning,
+                stacklevel=3,
+            )
+
+    def _counts(self, groups: Ints, counts: Ints, out_of: Ints | None = None) -> str:
+        """List up to ten groups by the names of their classes, with their counts."""
+        named = self.scope == "class" and hasattr(self, "classes_")
+        listed = [
+            f"{self.classes_[g] if named else 'all'}: {counts[g]}"
+            + (f" of {out_of[g]}" if out_of is not None else "")
+            for g in groups[:10]
+        ]
+        return ", ".join(listed) + (", ..." if len(groups) > 10 else "")
+
     def _fit_mixtures(self, losses: Floats, groups: Ints, finite: Mask) -> TwoGaussians:
         """Fit the groups that can carry a mixture; NaN rows for the others."""
         n_groups = int(groups.max()) + 1
@@ -306,17 +329,12 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
             mask[lowest[: floor[group]]] = True
         short = np.flatnonzero(kept < floor)
         if len(short):
-            names = getattr(self, "classes_", None)
-            listed = ", ".join(
-                f"{names[c] if self.scope == 'class' and names is not None else 'all'}:"
-                f" {kept[c]} of {sizes[c]}"
-                for c in short[:10]
-            )
             warnings.warn(
                 f"{len(short)} of {len(sizes)} classes kept fewer samples than "
-                f"min_kept={self.min_kept} asks for ({listed}); their lowest-loss "
-                "samples were kept instead. Lower tau, or train the probe longer, "
-                "if this happens often.",
+                f"min_kept={self.min_kept} asks for: "
+                f"{self._counts(short, kept, sizes)}. Their lowest-loss samples were "
+                "kept instead. Lower tau, or train the probe longer, if this happens "
+                "often.",
                 CleansingWarning,
                 stacklevel=3,
             )

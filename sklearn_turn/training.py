@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from skorch.utils import to_device, to_numpy
 from torch import Tensor, nn
 
 from ._runtime import progress
+from .errors import CleansingWarning
 from .losses import GCELoss
 from .noise_filter import GMMNoiseFilter, draw_balanced
 from .sources import Ragged
@@ -334,6 +336,15 @@ class Cleansing(Callback):
         mask = self.judge(losses, y)
         self.kept_counts_ = np.bincount(y[mask], minlength=int(y.max()) + 1)
         self.kept_indices_ = draw_balanced(mask, y, self.balance, self._rng)
+        if 10 * len(self.kept_indices_) < mask.sum():
+            warnings.warn(
+                f"balance={self.balance!r} trains on {len(self.kept_indices_)} of "
+                f"{mask.sum()} believed samples, because the smallest class has only "
+                f"{self.kept_counts_[self.kept_counts_ > 0].min()}. Raise balance, "
+                "say to 10, or set it to None.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         self.sampler_.indices = self.kept_indices_
 
 

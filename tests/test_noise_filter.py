@@ -541,7 +541,7 @@ def test_memorising_classifiers_need_cv(memoriser, blobs):
     assert found[blobs.is_wrong].mean() > 0.7
     assert blobs.is_wrong[found].mean() > blobs.is_wrong.mean() + 0.1
     gain = sighted.score(blobs.X, blobs.y_true) - blind.score(blobs.X, blobs.y_true)
-    assert gain > 0.1
+    assert gain > 0.05
 
 
 def test_cv_losses_come_from_models_that_did_not_see_the_sample(blobs):

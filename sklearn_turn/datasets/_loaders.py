@@ -1,0 +1,196 @@
+"""Load what people have: folders of images, torch and Hugging Face datasets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch
+
+IMAGE_EXTENSIONS = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+
+
+def load_image_folder(
+    root: str | os.PathLike[str],
+    *,
+    extensions: tuple[str, ...] = IMAGE_EXTENSIONS,
+    return_X_y: bool = False,
+) -> Any:
+    """List the images of a folder that has one subfolder per class.
+
+    Nothing is decoded; the paths go straight into ``fit``. Subfolders are searched to
+    any depth; the first level names the class. Order is by path, the same everywhere.
+
+    Parameters
+    ----------
+    root : path
+        Folder such as ``root/cat/1.jpg``, ``root/dog/2.png``.
+    extensions : tuple of str
+        Endings of the files to take, in lower case; others are passed over.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a bunch.
+
+    Returns
+    -------
+    Bunch
+        ``data`` : ndarray of str, the paths, of shape (n_samples,).
+        ``target`` : ndarray of int, index into ``target_names``.
+        ``target_names`` : ndarray of str, the subfolders in sorted order.
+        ``filenames`` : ndarray of str, the paths relative to ``root``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``root`` is not a folder.
+    ValueError
+        If there are no subfolders, or a subfolder holds no images.
+
+    Examples
+    --------
+    >>> from sklearn_turn.datasets import load_image_folder
+    >>> load_image_folder("photos")  # doctest: +SKIP
+    {'data': array(['photos/cat/1.jpg', ...]), ...}
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"{str(root)!r} is not a folder (looked in {os.getcwd()!r})."
+        )
+    names = sorted(p.name for p in root.iterdir() if p.is_dir())
+    if not names:
+        raise ValueError(
+            f"{str(root)!r} has no subfolders. One per class is expected, as in "
+            f"{str(root / 'cat' / '1.jpg')!r}."
+        )
+    files: list[str] = []
+    target: list[int] = []
+    for code, name in enumerate(names):
+        found = sorted(
+            str(path.relative_to(root))
+            for path in (root / name).rglob("*")
+            if path.suffix.lower() in extensions and path.is_file()
+        )
+        if not found:
+            raise ValueError(
+                f"The subfolder {name!r} of {str(root)!r} holds no image file "
+                f"({', '.join(extensions)}). Remove it, or name its extension."
+            )
+        files += found
+        target += [code] * len(found)
+    data = np.array([str(root / file) for file in files])
+    if return_X_y:
+        return data, np.array(target)
+    return Bunch(
+        data=data,
+        target=np.array(target),
+        target_names=np.array(names),
+        filenames=np.array(files),
+    )
+
+
+def load_dataset(
+    dataset: Any,
+    *,
+    image: str | int | None = None,
+    label: str | int | None = None,
+    return_X_y: bool = False,
+) -> Any:
+    """Take images and labels from a torch or Hugging Face dataset.
+
+    Labels are read once; images are read when they are needed. ``data`` can be split
+    by scikit-learn, which a raw dataset cannot.
+
+    Parameters
+    ----------
+    dataset : object with ``__len__`` and ``__getitem__``
+        ``torchvision.datasets.ImageFolder``, any map-style torch Dataset of
+        (image, label) or of mappings, or a Hugging Face ``datasets.Dataset``.
+    image : str, int or None, default=None
+        See :class:`~sklearn_turn.images.DatasetImages`.
+    label : str, int or None, default=None
+        Key or position of the label; None is "label" of a mapping, the second of a
+        tuple.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a bunch.
+
+    Returns
+    -------
+    Bunch
+        ``data`` : DatasetImages.
+        ``target`` : ndarray of shape (n_samples,).
+        ``target_names`` : ndarray of str, where the dataset names its classes.
+
+    Raises
+    ------
+    ValueError
+        If an item has no label where it should.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_turn.datasets import load_dataset
+    >>> pixels = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    >>> pairs = torch.utils.data.TensorDataset(pixels, torch.arange(6) % 2)
+    >>> load_dataset(pairs).target.tolist()
+    [0, 1, 0, 1, 0, 1]
+    """
+    from ..images import DatasetImages
+
+    data = DatasetImages(dataset, image=image)
+    target = np.asarray(_labels(dataset, label))
+    if len(target) != len(data):
+        raise ValueError(
+            f"The dataset says it has {len(data)} items but has {len(target)} labels."
+        )
+    if return_X_y:
+        return data, target
+    names = getattr(dataset, "classes", None)
+    features = getattr(dataset, "features", None)
+    if names is None and features is not None:
+        names = getattr(features[label or "label"], "names", None)
+    bunch = Bunch(data=data, target=target)
+    if names is not None:
+        bunch.target_names = np.asarray(names)
+    return bunch
+
+
+def _labels(dataset: Any, label: str | int | None) -> Any:
+    columns = getattr(dataset, "column_names", None)
+    if columns is not None:
+        # A Hugging Face column is read without decoding the images beside it.
+        name = "label" if label is None else label
+        if name not in columns:
+            raise ValueError(
+                f"The dataset has no column {name!r}; it has {columns}. Pass label=..."
+            )
+        return list(dataset[name])
+    if label is None and hasattr(dataset, "targets"):
+        return dataset.targets
+    return [_label_of(dataset, i, label) for i in range(len(dataset))]
+
+
+def _label_of(dataset: Any, index: int, label: str | int | None) -> Any:
+    item = dataset[index]
+    key = label
+    if key is None:
+        key = "label" if isinstance(item, dict) else 1
+    try:
+        value = item[key]
+    except (KeyError, IndexError, TypeError) as error:
+        has = list(item) if isinstance(item, dict) else type(item).__name__
+        raise ValueError(
+            f"Item {index} has no label under {key!r}; it is {has}. Pass label=..."
+        ) from error
+    return value.item() if hasattr(value, "item") else value

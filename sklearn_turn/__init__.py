@@ -10,6 +10,7 @@ __version__ = "0.1.0.dev0"
 _EXPORTS = {
     "Cleansing": "training",
     "FeatureExtractor": "features",
+    "FeatureMemory": "memory",
     "GMMNoiseFilter": "noise_filter",
     "NoiseFilteredClassifier": "filtered_classifier",
     "TURNClassifier": "turn",

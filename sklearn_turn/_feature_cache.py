@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import sqlite3
 import time
@@ -97,10 +96,7 @@ def file_key(path: str | os.PathLike[str]) -> bytes:
 def open_cache(
     memory: str | os.PathLike[str] | joblib.Memory | None, **options: Any
 ) -> FeatureCache | None:
-    """Open the cache in ``memory``; None if that, or its location, is None.
-
-    ``options`` are the keyword parameters of :class:`FeatureCache`.
-    """
+    """Make a :class:`FeatureCache`, or None if memory or its location is None."""
     if memory is None or getattr(memory, "location", memory) is None:
         return None
     return FeatureCache(memory, **options)
@@ -128,10 +124,6 @@ class FeatureCache:
     max_bytes : int, optional
         Bound on the file's size, at least 1 MiB. What was used longest ago is dropped
         to keep it, whatever its identity.
-
-    Attributes
-    ----------
-    folder : Path
 
     Raises
     ------
@@ -237,7 +229,7 @@ class FeatureCache:
             with contextlib.suppress(FeatureCacheError), self._transaction() as db:
                 if lost:
                     _drop(db, lost)
-                update = f"UPDATE uses SET used = {_now()} WHERE pack = ?"
+                update = f"UPDATE uses SET used = {time.time_ns()} WHERE pack = ?"
                 db.executemany(update, used)
         return found
 
@@ -287,7 +279,7 @@ class FeatureCache:
         packs = "SELECT DISTINCT pack FROM samples WHERE identity = ?"
         with self._transaction() as db:
             _drop(db, db.execute(packs, (self._identity,)).fetchall())
-            db.execute("PRAGMA incremental_vacuum").fetchall()
+            _shrink(db, 0)
 
     def __len__(self) -> int:
         count = "SELECT count(*) FROM samples WHERE identity = ?"
@@ -298,8 +290,6 @@ class FeatureCache:
     def nbytes(self) -> int:
         """Size of the file in bytes, all identities together."""
         return self._file.stat().st_size
-
-    # -- samples and packs ----------------------------------------------------------
 
     def _check_shape(self, keys: Sequence[bytes], array: NDArray[Any]) -> None:
         if array.shape != (len(keys), self.width):
@@ -377,7 +367,7 @@ class FeatureCache:
             "INSERT INTO packs (crc, keys, features) VALUES (?, ?, ?)",
             (self._crc(keys, data), keys, data),
         ).lastrowid
-        db.execute("INSERT INTO uses VALUES (?, ?)", (pack, _now()))
+        db.execute("INSERT INTO uses VALUES (?, ?)", (pack, time.time_ns()))
         # As void: NumPy cuts trailing zeros off its bytes.
         samples = [
             (self._identity, key.tobytes(), pack, row)
@@ -388,8 +378,6 @@ class FeatureCache:
     def _crc(self, keys: bytes, features: bytes) -> int:
         # The identity takes part: another backbone's pack never passes for this one's.
         return zlib.crc32(features, zlib.crc32(keys, zlib.crc32(self._digest)))
-
-    # -- connections ----------------------------------------------------------------
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -485,14 +473,20 @@ def _evict(db: sqlite3.Connection, max_bytes: int) -> None:
     target = 0.9 * limit
     while (used := _pragma(db, "page_count") - _pragma(db, "freelist_count")) > target:
         (count,) = db.execute("SELECT count(*) FROM uses").fetchone()
-        by_use = "SELECT pack FROM uses ORDER BY used, pack LIMIT ?"
-        excess = math.ceil(count * (1 - target / used))
-        oldest = db.execute(by_use, (excess,)).fetchall()
-        if not oldest:
+        if not count:
             break
-        _drop(db, oldest)
-    excess = _pragma(db, "page_count") - limit
-    db.execute(f"PRAGMA incremental_vacuum({excess})").fetchall()
+        # Fewer than all, so that what was just written stays.
+        excess = max(1, int(count * (1 - target / used)))
+        by_use = "SELECT pack FROM uses ORDER BY used, pack LIMIT ?"
+        _drop(db, db.execute(by_use, (excess,)).fetchall())
+    _shrink(db, limit)
+
+
+def _shrink(db: sqlite3.Connection, pages: int) -> None:
+    """Give free pages back until ``pages`` are left."""
+    # Python takes one step of this statement, which frees one page.
+    while _pragma(db, "page_count") > pages and _pragma(db, "freelist_count"):
+        db.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _drop(db: sqlite3.Connection, packs: Sequence[tuple[int]]) -> None:
@@ -503,7 +497,3 @@ def _drop(db: sqlite3.Connection, packs: Sequence[tuple[int]]) -> None:
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from .memory import FeatureMemory
+
 # Legal values of the parameters that say how a backbone is built and run; every
 # estimator that has one shares them.
 BACKBONE_CONSTRAINTS: dict[str, list[Any]] = {
@@ -21,7 +23,7 @@ BACKBONE_CONSTRAINTS: dict[str, list[Any]] = {
     "num_workers": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
     "device": [str],
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-    "memory": [str, os.PathLike, HasMethods(["cache"]), None],
+    "memory": [str, os.PathLike, FeatureMemory, HasMethods(["cache"]), None],
     "verbose": ["verbose"],
 }
 

@@ -176,6 +176,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         self.input_shape_ = source.item_shape
         self.skipped_ = np.flatnonzero(~used)
+        self._frozen = not getattr(self, "fft_epochs", 0)
         if backbone is not None and source.item_shape is not None:
             self.n_features_in_ = int(np.prod(source.item_shape))
         return Task(
@@ -410,8 +411,15 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             Columns follow ``classes_``.
         """
         source = self._check_predict(X)
-        runtime = self._runtime()
-        logits = forward_all(self.net_.module_, source, runtime, "predict")
+        module, runtime = self.net_.module_, self._runtime()
+        if self._frozen and isinstance(module.embed, Embedder):
+            # As in training, these features may be in the cache.
+            features = extract_features(
+                module.embed, source, runtime, memory=self.memory
+            )
+            module = nn.Sequential(module.scale, module.head)
+            source = FeatureRows(features)
+        logits = forward_all(module, source, runtime, "predict")
         return torch.softmax(logits.double(), dim=1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:

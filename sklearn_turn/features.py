@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from ._runtime import Runtime, forward_all
 from ._validation import BACKBONE_CONSTRAINTS
 from .backbones import BackboneLike, check_backbone, load_backbone, weights_digest
 from .images import as_source
+from .memory import FeatureMemory
 from .modules import Embedder, make_embedder
 from .sources import Source, Subset
 from .transforms import BatchTransform
 
-# Samples looked up in the cache at a time; bounds the keys held in memory.
-_BLOCK = 4096
+# Samples computed between two writes to the cache.
+_BLOCK = 1024
 
 
 def extract_features(
@@ -35,7 +37,7 @@ def extract_features(
     embed : Embedder
     source : Source
     runtime : Runtime
-    memory : None, path or joblib.Memory
+    memory : None, path, joblib.Memory or FeatureMemory
         Where features are kept between calls; None keeps none.
 
     Returns
@@ -47,25 +49,36 @@ def extract_features(
     from ._feature_cache import open_cache
 
     width = embed.backbone_width
-    cache = open_cache(memory, identity=_identity(embed), width=width)
+    options: dict[str, Any] = {"identity": _identity(embed), "width": width}
+    if isinstance(memory, FeatureMemory):
+        options |= {"dtype": memory.dtype, "max_bytes": memory.max_bytes}
+        memory = memory.location
+    cache = open_cache(memory, **options)
     if cache is None:
         return forward_all(embed, source, runtime, "features")
+    # All keys before the first read: samples stored together are then read together,
+    # whatever the order a cross-validation asks for them in.
+    everyone = range(len(source))
+    keys = [k for rows in _blocks(everyone) for k in source.keys(rows)]
     features = torch.empty(len(source), width)
-    for start in range(0, len(source), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(source)))
-        keys = source.keys(rows.tolist())
-        out = features[start : start + len(rows)].numpy()
-        found = cache.read(keys, out)
-        first = {keys[i]: i for i in np.flatnonzero(~found)[::-1]}
-        if not first:
-            continue
-        missing = sorted(first.values())
-        fresh = forward_all(embed, Subset(source, rows[missing]), runtime, "features")
-        cache.write([keys[i] for i in missing], fresh.numpy())
-        place = {keys[i]: row for row, i in enumerate(missing)}
-        for i in np.flatnonzero(~found):
-            out[i] = fresh[place[keys[i]]]
+    out = features.numpy()
+    found = cache.read(keys, out)
+    place = {keys[i]: int(i) for i in np.flatnonzero(~found)[::-1]}
+    for block in _blocks(sorted(place.values())):
+        part = Subset(source, np.asarray(block))
+        computed = forward_all(embed, part, runtime, "features").numpy()
+        cache.write([keys[i] for i in block], computed)
+        # As it will be read back: results do not depend on what was stored before.
+        out[block] = cache.as_stored(computed)
+    for i in np.flatnonzero(~found):
+        out[i] = out[place[keys[i]]]
     return features
+
+
+def _blocks(rows: Sequence[int]) -> Iterator[list[int]]:
+    """Cut rows into blocks; an interrupted pass loses at most one."""
+    for start in range(0, len(rows), _BLOCK):
+        yield list(rows[start : start + _BLOCK])
 
 
 def _identity(embed: Embedder) -> dict[str, Any]:
@@ -173,7 +186,7 @@ precision, memory, verbose
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_out_), float32
+        ndarray of shape (n_samples, n_features), float32
         """
         check_is_fitted(self)
         source = as_source(X)

@@ -86,7 +86,7 @@ class TURNClassifier(BaseFineTuner):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of the backbone; "auto" is bfloat16 autocast where the hardware has matrix
         units for it.
-    memory : path, joblib.Memory or None, default=None
+    memory : path, joblib.Memory, FeatureMemory or None, default=None
         Folder where features are kept, so that no image passes twice through the
         frozen backbone: not over the folds and candidates of a search, nor in a later
         run. Read and written by any number of processes.

@@ -97,9 +97,6 @@ def execute(cache, *statement):
     return rows
 
 
-# -- keys -------------------------------------------------------------------------
-
-
 def test_content_key_tells_apart_value_type_and_shape():
     image = np.arange(12, dtype=np.uint8).reshape(2, 6)
     other = image.copy()
@@ -153,9 +150,6 @@ def test_file_key_follows_path_size_and_time(tmp_path, monkeypatch):
 def test_file_key_of_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         file_key(tmp_path / "nowhere.jpg")
-
-
-# -- reading and writing ----------------------------------------------------------
 
 
 def test_float32_comes_back_bit_by_bit(tmp_path):
@@ -293,9 +287,6 @@ def test_clear_shrinks_the_file(tmp_path):
     assert cache.nbytes <= 2 * empty
 
 
-# -- opening ----------------------------------------------------------------------
-
-
 def test_open_cache(tmp_path):
     options = {"identity": "a backbone", "width": WIDTH}
     assert open_cache(None, **options) is None
@@ -347,9 +338,6 @@ def test_refuses_a_read_only_folder(tmp_path):
             make(tmp_path)
     finally:
         folder.chmod(0o700)
-
-
-# -- one cache, many users --------------------------------------------------------
 
 
 def test_pickled_cache_goes_on_elsewhere(tmp_path, monkeypatch):
@@ -409,7 +397,6 @@ def test_threads(tmp_path):
 WORKER = """
 cache = FeatureCache({folder!r}, identity="a backbone", width={width})
 rng = np.random.default_rng({seed})
-print("ready", flush=True)
 for block in np.array_split(rng.permutation(800), 16):
     numbers = block.tolist()
     out = np.full((len(numbers), {width}), 7, dtype=np.float32)
@@ -436,17 +423,14 @@ def test_processes_that_read_and_write_at_once(tmp_path):
     assert execute(cache, "PRAGMA integrity_check") == [("ok",)]
 
 
-# -- interruptions ----------------------------------------------------------------
-
-
 @posix_only
 def test_killed_anywhere(tmp_path):
     cache = make(tmp_path)
-    for attempt in range(4):
+    for attempt in range(3):
         writer = script(
             f"""
-            cache = FeatureCache({str(tmp_path)!r}, identity="a backbone", width={WIDTH})
-            print("ready", flush=True)
+            folder = {str(tmp_path)!r}
+            cache = FeatureCache(folder, identity="a backbone", width={WIDTH})
             for start in range(0, 10**7, 100):
                 numbers = range(start, start + 100)
                 cache.write(keys_of(numbers), features_of(numbers))
@@ -454,7 +438,6 @@ def test_killed_anywhere(tmp_path):
                     print("under way", flush=True)
             """
         )
-        assert writer.stdout.readline() == "ready\n"
         assert writer.stdout.readline() == "under way\n"
         writer.kill()
         writer.communicate()
@@ -560,17 +543,14 @@ def test_folder_deleted_under_way(tmp_path):
         put(cache, [1])
 
 
-# -- bounded size -----------------------------------------------------------------
-
-
 def test_bound_holds_and_the_latest_stay(tmp_path):
     bound = 2 << 20
     cache = make(tmp_path, width=256, max_bytes=bound)
-    for start in range(0, 10_000, 250):
+    for start in range(0, 6_000, 250):
         put(cache, range(start, start + 250), 256)
         assert cache.nbytes <= bound
         assert check(cache, range(start, start + 250), 256).all()
-    kept = check(cache, range(10_000), 256)
+    kept = check(cache, range(6_000), 256)
     assert len(cache) == kept.sum()
     # The bound is used, and what went is what came first.
     assert kept.sum() * 1024 > 0.6 * bound
@@ -580,7 +560,7 @@ def test_bound_holds_and_the_latest_stay(tmp_path):
 def test_reading_keeps_features(tmp_path):
     cache = make(tmp_path, width=256, max_bytes=2 << 20)
     put(cache, range(250), 256)
-    for start in range(1000, 6000, 250):
+    for start in range(1000, 5000, 250):
         put(cache, range(start, start + 250), 256)
         assert check(cache, range(250), 256).all()
     assert not check(cache, range(1000, 1250), 256).any()
@@ -600,9 +580,6 @@ def test_a_lower_bound_shrinks_the_file(tmp_path):
     put(cache, range(10), 256)
     assert cache.nbytes <= 1 << 20
     assert check(cache, range(10), 256).all()
-
-
-# -- damage -----------------------------------------------------------------------
 
 
 def test_another_version_is_refused(tmp_path):
@@ -738,7 +715,7 @@ def test_damage_anywhere_never_gives_a_wrong_feature(two_packs, tmp_path):
     good = database(two_packs).read_bytes()
     rng = random.Random(0)
     outcomes = set()
-    for _ in range(120):
+    for _ in range(80):
         content = bytearray(good)
         for _ in range(rng.choice([1, 4, 40])):
             content[rng.randrange(len(content))] = rng.randrange(256)

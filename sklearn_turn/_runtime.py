@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
+from .errors import ImageReadError
+from .images import raise_if_unreadable
 from .sources import Source
 
 
@@ -74,8 +76,8 @@ class Runtime:
 
 
 def _already_a_batch(batch: Any) -> Any:
-    """Collate nothing: datasets here return whole batches."""
-    return batch
+    """Collate nothing: the datasets here return whole batches, others lists."""
+    return default_collate(batch) if isinstance(batch, list) else batch
 
 
 def _resolve_device(device: str) -> torch.device:
@@ -122,12 +124,16 @@ def forward_all(
     Tensor of shape (n_samples, n_outputs), float32, on the CPU
     """
     loader = DataLoader(
-        source, batch_size=runtime.batch_size, **runtime.loader_options(source)
+        source,
+        batch_size=runtime.batch_size,
+        # Its own, so that a pass leaves the random state of training alone.
+        generator=torch.Generator(),
+        **runtime.loader_options(source),
     )
     module = module.to(runtime.device).eval()
     result: Tensor | None = None
     start = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), named_images(source):
         for batch in progress(loader, description, runtime.verbose):
             out = module(batch.to(runtime.device, non_blocking=True))
             if result is None:
@@ -137,6 +143,17 @@ def forward_all(
     assert result is not None, "sources are never empty"
     # Made in inference mode, it could not take part in training.
     return result.clone() if result.is_inference() else result
+
+
+@contextlib.contextmanager
+def named_images(source: Source) -> Iterator[None]:
+    """When a loader process fails on an image, raise the error it would have here."""
+    try:
+        yield
+    except ImageReadError as error:
+        if not error.paths:
+            raise_if_unreadable(source, decode=True)
+        raise
 
 
 def progress(iterable: Any, description: str, verbose: int) -> Any:
@@ -159,6 +176,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def free_memory(device: torch.device) -> None:
     """Return what a finished phase held; skorch nets sit in reference cycles."""
-    gc.collect()
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()

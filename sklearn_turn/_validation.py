@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .memory import FeatureMemory
@@ -28,6 +29,42 @@ BACKBONE_CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
+def check_no_missing_labels(y: Any, name: str = "y") -> None:
+    """Raise if a label is missing: None, NaN or pandas' NA.
+
+    Parameters
+    ----------
+    y : array-like
+    name : str, default="y"
+        What the caller calls it.
+
+    Raises
+    ------
+    ValueError
+    """
+    if getattr(getattr(y, "dtype", None), "kind", "O") in "iub":
+        return
+    # As objects: np.asarray makes strings of the None and NaN in a list of strings.
+    labels = y if isinstance(y, (list, tuple)) else np.asarray(y)
+    missing = [_is_missing(v) for v in np.asarray(labels, dtype=object).ravel()]
+    if any(missing):
+        raise ValueError(
+            f"Input {name} contains NaN: {sum(missing)} missing labels (None or NaN), "
+            f"the first at index {missing.index(True)}. Drop these samples first."
+        )
+
+
+def check_labels(y: Any) -> None:
+    """Raise if labels are missing, infinite or of mixed types.
+
+    scikit-learn's own checks fail on these with messages about something else.
+    """
+    check_no_missing_labels(y)
+    labels = np.asarray(y)
+    if labels.ndim == 1:
+        encode_labels(labels)
+
+
 def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Sorted distinct labels, and each label's place among them.
 
@@ -45,33 +82,23 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     Raises
     ------
     ValueError
-        If a label is missing (None or NaN), or the labels mix types.
+        If a label is missing or infinite, or the labels mix types.
     """
-    if y.dtype.kind in "fc":
-        missing = np.isnan(y)
-    elif y.dtype.kind == "O":
-        # NaN is the value that differs from itself; pandas' NA has no truth value.
-        missing = np.array([v is None or _is_nan(v) for v in y], dtype=bool)
-    else:
-        missing = np.zeros(len(y), dtype=bool)
-    if missing.any():
-        where = np.flatnonzero(missing)
-        raise ValueError(
-            f"Input y contains NaN or missing labels at {len(where)} positions, the "
-            f"first at index {where[0]}. Drop these samples, or give them a label."
-        )
+    check_no_missing_labels(y)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
     try:
         return np.unique(y, return_inverse=True)
     except TypeError:
         kinds = sorted({type(v).__name__ for v in y})
         raise ValueError(
-            f"The labels mix types that cannot be sorted: {', '.join(kinds)}. "
-            "Convert them to one type, for example with y.astype(str)."
+            f"The labels mix types that do not sort: {', '.join(kinds)}. Convert them "
+            "to one type, for example with y.astype(str)."
         ) from None
 
 
-def _is_nan(value: Any) -> bool:
+def _is_missing(label: Any) -> bool:
     try:
-        return bool(value != value)
-    except TypeError:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA has no truth value
         return True

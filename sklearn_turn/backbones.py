@@ -162,9 +162,16 @@ def check_backbone(backbone: BackboneLike) -> None:
         return
     import timm
 
-    if timm.is_model(backbone.split(".")[0]):
+    architecture, _, tag = backbone.partition(".")
+    if timm.is_model(architecture):
+        tags = timm.list_models(architecture + ".*", pretrained=True)
+        if tag and backbone not in tags:
+            raise ValueError(
+                f"{architecture!r} has no weights tagged {tag!r}. It has "
+                f"{', '.join(tags) or 'none'}."
+            )
         return
-    known = [*ALIASES, *timm.list_models()]
+    known = list(dict.fromkeys([*ALIASES, *timm.list_models()]))
     close = difflib.get_close_matches(backbone, known, n=4, cutoff=0.5)
     hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
     raise ValueError(
@@ -260,7 +267,12 @@ def _named_module(
         # Such architectures (ViTs) resample their position embedding.
         kwargs["img_size"] = input_size
     with _weights_must_be_had(recipe.timm_name, wanted=published):
-        module = timm.create_model(recipe.timm_name, pretrained=published, **kwargs)
+        try:
+            module = timm.create_model(recipe.timm_name, pretrained=published, **kwargs)
+        except TypeError:
+            # Of a folder or hub name the architecture is not known beforehand.
+            kwargs.pop("img_size", None)
+            module = timm.create_model(recipe.timm_name, pretrained=published, **kwargs)
     if _is_path(pretrained):
         _load_checkpoint(module, os.fspath(pretrained))
     elif pretrained and recipe.file:
@@ -270,19 +282,19 @@ def _named_module(
         with _weights_must_be_had(name, wanted=True):
             path = _download(recipe.url)
         _load_checkpoint(module, path)
-    config: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
+    own: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
     if recipe.mean is not None:
-        config |= {"mean": recipe.mean, "std": recipe.std}
+        own |= {"mean": recipe.mean, "std": recipe.std}
     if recipe.input_size is not None:
-        config["crop_pct"] = 1.0
-    return module, config, recipe
+        own["crop_pct"] = 1.0
+    return module, own, recipe
 
 
 def _has_fixed_size(timm_name: str) -> bool:
     import timm
 
-    if ":" in timm_name:  # a hub or a folder; timm reads the size there
-        return "vit" in timm_name.lower()
+    if ":" in timm_name:  # a hub or a folder: perhaps
+        return True
     known = timm.get_pretrained_cfg(timm_name)
     return bool(known and known.to_dict().get("fixed_input_size"))
 
@@ -317,7 +329,13 @@ def _torchvision_module(
     parent, last = module, list(module.named_children())[-1][0]
     while not isinstance(getattr(parent, last), nn.Linear):
         parent = getattr(parent, last)
-        last = list(parent.named_children())[-1][0]
+        children = list(parent.named_children())
+        if not children:
+            raise ValueError(
+                f"torchvision's {name!r} does not end in a linear classifier that "
+                "could be taken off. Pass a module without it instead of the name."
+            )
+        last = children[-1][0]
     setattr(parent, last, nn.Identity())
     if _is_path(pretrained):
         _load_checkpoint(module, os.fspath(pretrained))
@@ -367,9 +385,9 @@ def _load_checkpoint(module: nn.Module, path: str) -> None:
         state = _read_state(path)
     except Exception as error:
         raise ValueError(
-            f"The checkpoint {path!r} could not be read ({error}). It must be a "
-            ".safetensors file, or a .pth file that holds tensors only: other pickled "
-            "objects are not loaded, because loading them would run their code."
+            f"The checkpoint {path!r} could not be read ({type(error).__name__}). It "
+            "must be a .safetensors file, or a .pth file that holds tensors only: "
+            "other pickled objects are not loaded, because that would run their code."
         ) from error
     # timm keeps, beside many architectures, a filter that renames old keys and
     # resamples position embeddings to the input size.
@@ -377,7 +395,9 @@ def _load_checkpoint(module: nn.Module, path: str) -> None:
         sys.modules[type(module).__module__], "checkpoint_filter_fn", None
     )
     if filter_fn is not None:
-        state = filter_fn(state, module)
+        # Of another architecture, it may fail; the keys then say more.
+        with contextlib.suppress(Exception):
+            state = filter_fn(state, module)
     expected = module.state_dict()
     fits = {k for k, v in expected.items() if k in state and state[k].shape == v.shape}
     # BatchNorm's counter of batches is not a weight and is often left out.

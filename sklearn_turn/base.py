@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from ._runtime import Runtime, forward_all, free_memory, seeded
-from ._validation import BACKBONE_CONSTRAINTS, encode_labels
+from ._validation import BACKBONE_CONSTRAINTS, check_labels, encode_labels
 from .backbones import Backbone, check_backbone, load_backbone
 from .errors import CollapsedProbeWarning, SkippedImageWarning
 from .features import extract_features
@@ -36,7 +36,13 @@ from .images import as_source, is_images, raise_if_unreadable
 from .losses import GCELoss
 from .modules import Classifier, Embedder, Standardize, linear_head, make_embedder
 from .sources import FeatureRows, Labelled, Source, Subset
-from .training import CosineSchedule, Net, RobustAfterWarmup, make_optimizer
+from .training import (
+    CosineSchedule,
+    Net,
+    RandomOrder,
+    RobustAfterWarmup,
+    make_optimizer,
+)
 from .transforms import AUGMENTATIONS, BatchTransform
 
 
@@ -79,7 +85,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         "lp_epochs": [Interval(Integral, 0, None, closed="left")],
         "lp_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
         "lp_lr": [Interval(Real, 0, None, closed="neither")],
-        "lp_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lp_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "lp_params": [dict, None],
         "fft_epochs": [Interval(Integral, 0, None, closed="left")],
         "fft_optimizer": [StrOptions({"adamw", "adam", "sgd"}), None],
@@ -88,6 +94,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         "fft_batch_size": [Interval(Integral, 1, None, closed="left")],
         "fft_warmup": [Interval(Real, 0, 1, closed="left")],
         "fft_params": [dict, None],
+        "freeze_batch_norm": ["boolean"],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "on_bad_image": [StrOptions({"raise", "skip"})],
         "random_state": ["random_state"],
@@ -122,12 +129,14 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         WeightsNotFoundError
             If the pre-trained weights cannot be had.
         """
-        task = self._begin(X, y)
+        runtime = self._runtime()
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
         try:
-            with seeded(task.random_state.randint(2**31 - 1), task.runtime.device):
+            with seeded(seed, runtime.device):
+                task = self._begin(X, y, runtime, np.random.RandomState(seed))
                 self._train(task)
         finally:
-            free_memory(task.runtime.device)
+            free_memory(runtime.device)
         self._spread_over_skipped(task.used)
         return self
 
@@ -136,16 +145,18 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
 
     # -- input ----------------------------------------------------------------------
 
-    def _begin(self, X: Any, y: Any) -> Task:
+    def _begin(
+        self, X: Any, y: Any, runtime: Runtime, random_state: np.random.RandomState
+    ) -> Task:
         """Check all that can be checked before work starts, then forget past fits."""
         if isinstance(self.backbone, str):
             check_backbone(self.backbone)
-        runtime = self._runtime()
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
+        check_labels(y)
         if is_images(X):
             source = as_source(X, check=self.on_bad_image == "raise")
             check_consistent_length(source, y)
@@ -167,7 +178,6 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 f"data contains only one class: {classes[0]!r}."
             )
         backbone, embed = self._backbone_for(source, runtime)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
 
         # Attributes of an earlier fit, some of which exist for some inputs only.
         fresh = {"n_features_in_", "feature_names_in_"} if backbone is None else set()
@@ -187,7 +197,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             backbone=backbone,
             embed=embed,
             runtime=runtime,
-            random_state=np.random.RandomState(seed),
+            random_state=random_state,
         )
 
     def _readable(self, source: Source) -> NDArray[np.bool_]:
@@ -235,9 +245,14 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             example=source.load([0]) if source.is_raw else None,
         )
         source.fit_to(backbone.input_size)
-        augment = getattr(self, "augment", None)
+        # Absent where nothing but a head is trained.
+        training = {
+            name: getattr(self, name)
+            for name in ("augment", "freeze_batch_norm")
+            if hasattr(self, name)
+        }
         return backbone, make_embedder(
-            backbone, runtime.dtype, raw=source.is_raw, augment=augment
+            backbone, runtime.dtype, raw=source.is_raw, **training
         )
 
     def _runtime(self) -> Runtime:
@@ -303,18 +318,19 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 task,
                 rows,
                 max_epochs=self.lp_epochs,
-                batch_size=self.lp_batch_size,
+                batch_size=self.lp_batch_size or _probe_batch_size(len(rows)),
                 lr=self.lp_lr,
                 optimizer__name="adamw",
                 optimizer__weight_decay=0.0,
                 extra=self.lp_params,
+                verbose=0,
                 callbacks=[
                     ("cosine", CosineSchedule(warmup=0.0)),
                     ("warmup", RobustAfterWarmup(self.lp_warmup_epochs)),
+                    ("order", RandomOrder(task.random_state)),
                 ],
             ),
         )
-        probe.set_params(iterator_train__shuffle=True, verbose=0)
         return _fit_net(probe, rows, task)
 
     def _fine_tune(
@@ -347,6 +363,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         if options["optimizer__name"] == "sgd":
             options["optimizer__momentum"] = momentum
         schedule = ("cosine", CosineSchedule(self.fft_warmup))
+        callbacks = callbacks or [("order", RandomOrder(task.random_state))]
         net = Net(
             Classifier,
             module__embed=task.embed,
@@ -362,8 +379,6 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 **options,
             ),
         )
-        if not callbacks:
-            net.set_params(iterator_train__shuffle=True)
         return _fit_net(net, task.source, task)
 
     def _head_lr(self) -> float:
@@ -381,6 +396,10 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         """Options of a skorch net; the user's ``extra`` wins over ours."""
         extra = dict(extra or {})
         added = extra.pop("callbacks", [])
+        if "optimizer" in extra:
+            # Another optimiser takes none of our options but the learning rate.
+            ours = [key for key in options if key.startswith("optimizer__")]
+            options = {k: v for k, v in options.items() if k not in ours}
         loader = task.runtime.loader_options(source)
         return {
             "optimizer": make_optimizer,
@@ -489,6 +508,11 @@ def _collapsed(probe: Net, features: Tensor, task: Task) -> bool:
     predicted = np.bincount(logits.argmax(dim=1).numpy(), minlength=task.n_classes)
     labelled = np.bincount(task.y, minlength=task.n_classes)
     return 2 * _perplexity(predicted) <= _perplexity(labelled)
+
+
+def _probe_batch_size(n_samples: int) -> int:
+    """At most 128; smaller where an epoch would have fewer than 24 steps."""
+    return max(8, min(128, n_samples // 24))
 
 
 def _perplexity(counts: NDArray[np.intp]) -> float:

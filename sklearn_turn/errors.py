@@ -14,9 +14,10 @@ class ImageReadError(ValueError):
         Every bad path found.
     """
 
-    def __init__(self, message: str, paths: list[str]):
-        super().__init__(message, paths)
-        self.paths = paths
+    def __init__(self, message: str, paths: list[str] | None = None):
+        # Loader processes raise it again from the message alone.
+        super().__init__(message, paths or [])
+        self.paths = paths or []
 
     def __str__(self) -> str:
         return str(self.args[0])

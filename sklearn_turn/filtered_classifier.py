@@ -21,8 +21,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._mixture import Floats
-from ._validation import encode_labels
+from ._validation import check_labels, encode_labels
 from .noise_filter import GMMNoiseFilter
+
+# Forests and nearest neighbours give probabilities of exactly zero. Their infinite
+# losses, or merely large ones, would leave no scale on which the others differ.
+_LEAST_LIKELY = 5e-3
 
 
 def _estimator_has(method: str) -> Any:
@@ -64,7 +68,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     noise_filter_ : estimator
         The fitted filter.
     losses_ : ndarray of shape (n_samples,), float64
-        Cross-entropy of each given label.
+        Cross-entropy of each given label, at most that of a probability of 0.005.
     clean_mask_ : ndarray of shape (n_samples,), bool
     clean_proba_ : ndarray of shape (n_samples,), float64
     n_features_in_ : int
@@ -115,6 +119,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 "NoiseFilteredClassifier requires y to be passed, but the target y "
                 "is None."
             )
+        check_labels(y)
         check_classification_targets(y)
         labels: NDArray[Any] = column_or_1d(y, warn=True)
         self.classes_, codes = encode_labels(labels)
@@ -127,7 +132,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 estimator, X, labels, cv=self.cv, method="predict_proba"
             )
         likelihood = proba[np.arange(len(codes)), codes]
-        self.losses_ = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))
+        self.losses_ = -np.log(np.maximum(likelihood, _LEAST_LIKELY))
         self.noise_filter_ = (
             GMMNoiseFilter() if self.noise_filter is None else clone(self.noise_filter)
         ).fit(self.losses_.reshape(-1, 1), labels)

@@ -68,7 +68,8 @@ class ArrayImages(Source):
         return len(self.array)
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        batch = torch.from_numpy(np.asarray(self.array[np.asarray(indices)]))
+        rows = np.asarray(self.array[np.asarray(indices)])
+        batch = torch.from_numpy(rows.astype(rows.dtype.newbyteorder("="), copy=False))
         if batch.dtype not in (torch.uint8, torch.float32):
             batch = batch.float()
         if batch.ndim == 3:
@@ -132,7 +133,7 @@ class ImageFiles(DecodedImages):
     """
 
     def __init__(self, paths: Iterable[Any]):
-        self.paths = [os.fspath(path) for path in paths]
+        self.paths = [_as_path(path, i) for i, path in enumerate(paths)]
         self.used_size: int | None = None
 
     def fit_to(self, size: int) -> None:
@@ -164,6 +165,15 @@ class ImageFiles(DecodedImages):
         from ._feature_cache import file_key
 
         return [file_key(self.paths[i]) for i in indices]
+
+
+def _as_path(path: Any, index: int) -> str:
+    try:
+        return os.fspath(path)
+    except TypeError:
+        raise ValueError(
+            f"Item {index} of the paths is {path!r}, not a path."
+        ) from None
 
 
 class PILImages(DecodedImages):
@@ -271,6 +281,8 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
         # Pillow would clip 16-bit values at 255.
         array = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray((array >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of the direct way
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
@@ -305,7 +317,7 @@ def is_images(X: Any) -> bool:
     """Whether X holds images or paths; everything else is taken as features."""
     if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf_dataset(X):
         return True
-    if hasattr(X, "columns"):
+    if hasattr(X, "columns") or isinstance(X, (str, bytes)):
         return False
     first = _first(X)
     if isinstance(first, (str, os.PathLike, Image.Image)):

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
+from ._validation import check_no_missing_labels, encode_labels
+
 __all__ = [
     "CIFAR10_ASYMMETRIC",
     "CIFAR10_ASYMMETRIC_INDICES",
@@ -337,7 +339,7 @@ def transition_matrix(
     """
     true, noisy = _check_labels(y_true, "y_true"), _check_labels(y_noisy, "y_noisy")
     check_consistent_length(true, noisy)
-    classes, codes = _sorted_unique(np.concatenate([true, noisy]))
+    classes, codes = encode_labels(np.concatenate([true, noisy]))
     in_use = classes.tolist()
     order = in_use if labels is None else _check_labels(labels, "labels").tolist()
     position = {label: i for i, label in enumerate(order)}
@@ -353,28 +355,8 @@ def _check_labels(y: ArrayLike, name: str) -> NDArray[Any]:
     labels = np.asarray(y)
     if labels.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {labels.shape}.")
-    # As objects: np.asarray has made strings of the None and NaN in a list of strings.
-    missing = [_is_missing(label) for label in np.asarray(y, dtype=object)]
-    if any(missing):
-        raise ValueError(
-            f"{name} has {sum(missing)} missing labels (None or NaN), the first at "
-            f"index {missing.index(True)}: drop these samples first."
-        )
+    check_no_missing_labels(y, name)
     return labels
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas.NA has no truth value
-        return True
-
-
-def _sorted_unique(labels: NDArray[Any]) -> tuple[NDArray[Any], _Codes]:
-    try:
-        return np.unique(labels, return_inverse=True)
-    except TypeError as error:
-        raise ValueError("Labels must sort: use one type, such as str.") from error
 
 
 def _encode(y: ArrayLike, noise_rate: float) -> tuple[NDArray[Any], _Codes]:
@@ -383,7 +365,7 @@ def _encode(y: ArrayLike, noise_rate: float) -> tuple[NDArray[Any], _Codes]:
         raise ValueError(
             f"noise_rate must be in [0, 1], got {noise_rate}; 40 % is 0.4."
         )
-    classes, codes = _sorted_unique(_check_labels(y, "y"))
+    classes, codes = encode_labels(_check_labels(y, "y"))
     if len(classes) < 2:
         raise ValueError(f"y must hold at least two classes, got {len(classes)}.")
     return classes, codes

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._mixture import Floats, Ints, TwoGaussians, fit_two_gaussians
-from ._validation import encode_labels
+from ._validation import check_labels, encode_labels
 from .errors import CleansingWarning
 
 Mask = NDArray[np.bool_]
@@ -71,6 +71,8 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         Which labels are believed.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
+    class_counts_ : ndarray of shape (n_classes,), int
+        Samples per given class.
     mixtures_ : TwoGaussians
         ``weights``, ``means`` and ``variances``, each of shape (n_groups, 2), in
         units of the loss, the lower-mean component first; one row per class (one in
@@ -156,17 +158,11 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         self
         """
         losses, labels = self._check_losses(X, y, reset=True)
-        if labels is not None and len(labels) != len(losses):
-            raise ValueError(
-                f"There are {len(losses)} losses but {len(labels)} labels; pass one "
-                "label per loss, in the same order."
-            )
         everything = np.zeros(len(losses), dtype=np.intp)
-        groups = everything
+        codes = everything
         if labels is not None:
             self.classes_, codes = encode_labels(labels)
-            if self.scope == "class":
-                groups = codes
+        groups = codes if self.scope == "class" else everything
         finite = np.isfinite(losses)
         if not finite.all():
             warnings.warn(
@@ -184,11 +180,13 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
             else self.mixtures_
         )
         self.n_iter_ = max(1, self.mixtures_.n_iter)
-        n_classes = 1 if labels is None else len(self.classes_)
+        self.class_counts_ = np.bincount(codes)
+        n_classes = len(self.class_counts_)
         self.kept_whole_ = self._inseparable(self.mixtures_, n_classes)
         self._pooled_whole = self._inseparable(self.pooled_mixture_, n_classes)
         self.clean_proba_ = _posterior(losses, groups, self.mixtures_, self.kept_whole_)
-        self.clean_mask_ = self._select(losses, groups, finite)
+        doubtless = self.kept_whole_[groups] & finite
+        self.clean_mask_ = self._select(losses, codes, doubtless, finite)
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         return self
 
@@ -249,8 +247,14 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
             self, X, reset=reset, dtype=np.float64, ensure_all_finite=False
         )
         if y is not None:
+            check_labels(y)
             y = np.asarray(y)
             check_classification_targets(y)
+            if len(y) != len(losses):
+                raise ValueError(
+                    f"There are {len(losses)} losses but {len(y)} labels; pass one "
+                    "label per loss, in the same order."
+                )
         with np.errstate(invalid="ignore"):
             return losses.mean(axis=1), y
 
@@ -268,9 +272,9 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     def _counts(self, groups: Ints, counts: Ints, out_of: Ints | None = None) -> str:
         """List up to ten groups by the names of their classes, with their counts."""
-        named = self.scope == "class" and hasattr(self, "classes_")
+        names = getattr(self, "classes_", ["all"])
         listed = [
-            f"{self.classes_[g] if named else 'all'}: {counts[g]}"
+            f"{names[g] if len(names) == len(counts) else 'all'}: {counts[g]}"
             + (f" of {out_of[g]}" if out_of is not None else "")
             for g in groups[:10]
         ]
@@ -315,18 +319,19 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         worse_than_chance = mixtures.means[:, 1] >= np.log(n_classes)
         return ~(separate | worse_than_chance)
 
-    def _select(self, losses: Floats, groups: Ints, finite: Mask) -> Mask:
-        """Mask of believed labels, with the floor of ``min_kept`` per group."""
-        mask = self.clean_proba_ > self.tau
+    def _select(
+        self, losses: Floats, codes: Ints, doubtless: Mask, finite: Mask
+    ) -> Mask:
+        """Mask of believed labels, with the floor of ``min_kept`` per given class."""
         # tau = 1 asks for certainty, which a class kept whole has by definition.
-        mask |= self.kept_whole_[groups] & finite
-        sizes = np.bincount(groups)
+        mask = (self.clean_proba_ > self.tau) | doubtless
+        sizes = self.class_counts_
         floor = np.maximum(1, np.ceil(self.min_kept * sizes)).astype(int)
-        kept = np.bincount(groups[mask], minlength=len(sizes))
-        for group in np.flatnonzero(kept < floor):
-            members = np.flatnonzero((groups == group) & finite)
+        kept = np.bincount(codes[mask], minlength=len(sizes))
+        for code in np.flatnonzero(kept < floor):
+            members = np.flatnonzero((codes == code) & finite)
             lowest = members[np.argsort(losses[members], kind="stable")]
-            mask[lowest[: floor[group]]] = True
+            mask[lowest[: floor[code]]] = True
         short = np.flatnonzero(kept < floor)
         if len(short):
             warnings.warn(
@@ -350,10 +355,10 @@ def _posterior(
     losses: Floats, groups: Ints, mixtures: TwoGaussians, whole: Mask
 ) -> Floats:
     """Clean probability: 1 in groups kept whole, 0 where the loss is not finite."""
-    posterior = np.ones(len(losses))
-    split = ~whole[groups]
+    finite = np.isfinite(losses)
+    posterior = np.where(finite, 1.0, 0.0)
+    split = finite & ~whole[groups]
     posterior[split] = mixtures.low_posterior(losses[split], groups[split])
-    posterior[~np.isfinite(losses)] = 0.0
     return posterior
 
 

@@ -149,7 +149,7 @@ class Labelled(torch.utils.data.Dataset):
 
     def __init__(self, source: Source, y: NDArray[np.intp]):
         self.source = source
-        self.y = torch.as_tensor(y, dtype=torch.int64)
+        self.y = torch.tensor(y, dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -165,6 +165,8 @@ class FeatureRows(Source):
     """Precomputed features: the rows of a 2-D float32 array."""
 
     def __init__(self, rows: NDArray[np.float32] | Tensor):
+        if isinstance(rows, np.ndarray) and not rows.flags.writeable:
+            rows = rows.copy()  # torch has no read-only tensors
         self.rows = torch.as_tensor(rows)
         self.item_shape = tuple(self.rows.shape[1:])
 

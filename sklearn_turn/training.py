@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -203,7 +203,57 @@ class SubsetSampler(torch.utils.data.Sampler):
         return iter(order[: len(self)].tolist())
 
 
-class Cleansing(Callback):
+class RandomOrder(Callback):
+    """Visit all training samples in random order, and never a batch of one.
+
+    Base of callbacks that visit a part of them: they override :meth:`select`.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None, default=None
+    """
+
+    def __init__(self, random_state: Any = None):
+        self.random_state = random_state
+
+    def select(self, net: Any, dataset: Any) -> np.ndarray:
+        """Indices of the samples to visit in the next epoch."""
+        return np.arange(len(dataset))
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        options = net.get_params_for("iterator_train")
+        ours = isinstance(options.get("sampler"), SubsetSampler)  # of a failed fit
+        if options.get("batch_sampler") or (options.get("sampler") and not ours):
+            raise ValueError(
+                f"{type(self).__name__} chooses the samples of each epoch; remove "
+                "iterator_train__sampler or iterator_train__batch_sampler."
+            )
+        self.rng_ = check_random_state(self.random_state)
+        batch_size = options.get("batch_size", net.batch_size)
+        self.sampler_ = SubsetSampler(self.rng_, batch_size)
+        # Set as attributes: skorch's set_params refuses iterator options of a net
+        # that is already initialised.
+        self.saved_ = {
+            k: vars(net)[k] for k in _SAMPLING if k in vars(net) and not ours
+        }
+        net.iterator_train__sampler = self.sampler_
+        net.iterator_train__shuffle = False
+        self.epoch_ = 0
+
+    def on_epoch_begin(
+        self, net: Any, dataset_train: Any = None, **kwargs: Any
+    ) -> None:
+        self.sampler_.indices = self.select(net, dataset_train)
+        self.epoch_ += 1
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        # The net's own settings come back, and it can be pickled without the data.
+        for name in _SAMPLING:
+            delattr(net, name)
+        vars(net).update(self.saved_)
+
+
+class Cleansing(RandomOrder):
     """Select the clean subset before each epoch of any skorch classifier.
 
     Before an epoch, the cross-entropy of every training sample under the current
@@ -270,45 +320,28 @@ class Cleansing(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        options = net.get_params_for("iterator_train")
-        if options.get("sampler") is not None or options.get("batch_sampler"):
-            raise ValueError(
-                "Cleansing chooses the samples of each epoch; remove "
-                "iterator_train__sampler or iterator_train__batch_sampler."
-            )
-        rng = check_random_state(self.random_state)
-        batch_size = options.get("batch_size", net.batch_size)
-        self.sampler_ = SubsetSampler(rng, batch_size)
-        # Set as attributes: skorch's set_params refuses iterator options of a net
-        # that is already initialised.
-        self._saved = {k: vars(net)[k] for k in _SAMPLING if k in vars(net)}
-        net.iterator_train__sampler = self.sampler_
-        net.iterator_train__shuffle = False
+        super().on_train_begin(net, **kwargs)
         self.n_loss_passes_ = 0
-        self._epoch = 0
-        self._rng = rng
+
+    def select(self, net: Any, dataset: Any) -> np.ndarray:
+        """Believed samples, balanced over classes."""
+        if self.epoch_ == 0 or self.every_epoch:
+            self._cleanse(net, dataset)
+        return self.kept_indices_
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, **kwargs: Any
     ) -> None:
-        if self._epoch == 0 or self.every_epoch:
-            self._cleanse(net, dataset_train)
-        self._epoch += 1
+        super().on_epoch_begin(net, dataset_train, **kwargs)
         net.history.record("kept", self.kept_counts_.tolist())
         net.history.record("n_train", len(self.sampler_))
         if net.verbose:
             counts = self.kept_counts_
             print(
-                f"epoch {self._epoch}: believed {self.noise_filter_.clean_mask_.sum()} "
+                f"epoch {self.epoch_}: believed {self.noise_filter_.clean_mask_.sum()} "
                 f"of {len(self.losses_)} labels, training on {len(self.sampler_)} "
                 f"({counts.min()} to {counts.max()} believed per class)"
             )
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        # The net's own settings come back, and it can be pickled without the data.
-        for name in _SAMPLING:
-            delattr(net, name)
-        vars(net).update(self._saved)
 
     def judge(self, losses: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Fit the noise filter to losses and return which labels it believes.
@@ -328,14 +361,14 @@ class Cleansing(Callback):
         return self.noise_filter_.clean_mask_
 
     def _cleanse(self, net: Any, dataset: Any) -> None:
-        if self._epoch == 0 and self.first_losses is not None:
+        if self.epoch_ == 0 and self.first_losses is not None:
             losses, y = np.asarray(self.first_losses), dataset_labels(dataset)
         else:
             losses, y = per_sample_losses(net, dataset)
             self.n_loss_passes_ += 1
         mask = self.judge(losses, y)
         self.kept_counts_ = np.bincount(y[mask], minlength=int(y.max()) + 1)
-        self.kept_indices_ = draw_balanced(mask, y, self.balance, self._rng)
+        self.kept_indices_ = draw_balanced(mask, y, self.balance, self.rng_)
         if 10 * len(self.kept_indices_) < mask.sum():
             warnings.warn(
                 f"balance={self.balance!r} trains on {len(self.kept_indices_)} of "
@@ -345,7 +378,6 @@ class Cleansing(Callback):
                 CleansingWarning,
                 stacklevel=2,
             )
-        self.sampler_.indices = self.kept_indices_
 
 
 def dataset_labels(dataset: Any) -> np.ndarray:
@@ -353,7 +385,7 @@ def dataset_labels(dataset: Any) -> np.ndarray:
     y = getattr(dataset, "y", None)
     if y is None:
         y = [dataset[i][1] for i in range(len(dataset))]
-    return np.asarray(to_numpy(torch.as_tensor(y)))
+    return np.asarray(to_numpy(y) if isinstance(y, Tensor) else y)
 
 
 def per_sample_losses(net: Any, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -392,13 +424,13 @@ def per_sample_losses(net: Any, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def history(**nets: Any) -> list[dict[str, Any]]:
+def history(nets: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Per-epoch records of skorch nets, in order, without the per-batch ones.
 
     Parameters
     ----------
-    **nets : skorch net or None
-        Phase name -> net that was trained in it.
+    nets : mapping of str to skorch net or None
+        Phase -> net that was trained in it.
 
     Returns
     -------

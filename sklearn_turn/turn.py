@@ -46,7 +46,9 @@ class TURNClassifier(BaseFineTuner):
         Robustness of the probe's generalised cross-entropy; 0 is cross-entropy.
     lp_lr : float, default=1e-3
         Peak learning rate of the probe (AdamW, cosine decay).
-    lp_batch_size : int, default=128
+    lp_batch_size : int, default=None
+        None is 128, or less for fewer than 3072 samples, so that an epoch has about
+        24 steps: with few, the probe would not get far.
     cleansing : {"epoch", "once"} or None, default="epoch"
         Judge labels before every epoch of fine-tuning, before the first only, or
         train on all labels.
@@ -68,6 +70,10 @@ class TURNClassifier(BaseFineTuner):
     fft_batch_size : int, default=64
     fft_warmup : float in [0, 1), default=0.1
         Share of fine-tuning over which the learning rate rises.
+    freeze_batch_norm : bool, default=True
+        BatchNorm layers keep the statistics of the pre-training and use them while
+        fine-tuning: the batches of a small clean subset estimate them poorly. No
+        effect on backbones without BatchNorm.
     augment : {"light"}, callable or None, default="light"
         Augmentation while fine-tuning: random flip and crop, a function of a float
         batch (n, 3, height, width) in [0, 1] on the device, or none. Use None where
@@ -176,7 +182,7 @@ class TURNClassifier(BaseFineTuner):
         lp_warmup_epochs: int = 2,
         q: float = 0.7,
         lp_lr: float = 1e-3,
-        lp_batch_size: int = 128,
+        lp_batch_size: int | None = None,
         cleansing: str | None = "epoch",
         tau: float = 0.6,
         balance: str | float | None = "min",
@@ -187,6 +193,7 @@ class TURNClassifier(BaseFineTuner):
         fft_weight_decay: float | None = None,
         fft_batch_size: int = 64,
         fft_warmup: float = 0.1,
+        freeze_batch_norm: bool = True,
         augment: str | Callable[[Tensor], Tensor] | None = "light",
         input_size: int | None = None,
         crop_pct: float | None = None,
@@ -218,6 +225,7 @@ class TURNClassifier(BaseFineTuner):
         self.fft_weight_decay = fft_weight_decay
         self.fft_batch_size = fft_batch_size
         self.fft_warmup = fft_warmup
+        self.freeze_batch_norm = freeze_batch_norm
         self.augment = augment
         self.input_size = input_size
         self.crop_pct = crop_pct
@@ -271,4 +279,4 @@ class TURNClassifier(BaseFineTuner):
             self.noise_filter_ = cleansing.noise_filter_
             self.clean_mask_ = self.noise_filter_.clean_mask_
             self.clean_proba_ = self.noise_filter_.clean_proba_
-        self.history_ = history(probe=self.probe_, fine_tune=self.net_)
+        self.history_ = history({"probe": self.probe_, "fine-tune": self.net_})

@@ -235,7 +235,7 @@ def test_labels_of_any_type(corrupt, y):
         (["a", "b", None], 0.4, "1 missing labels.* index 2"),
         (["a", np.nan, "b"], 0.4, "missing labels.* index 1"),
         (np.array([0.0, np.nan, 1.0]), 0.4, "missing labels"),
-        (np.array([1, "a"], dtype=object), 0.4, "must sort"),
+        (np.array([1, "a"], dtype=object), 0.4, "do not sort"),
         (np.zeros((2, 2)), 0.4, "one-dimensional"),
     ],
 )

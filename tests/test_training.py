@@ -572,7 +572,7 @@ def test_history_names_phases_and_leaves_batches_out(numbered):
     X, y = numbered
     first = _net(max_epochs=1).fit(X, y)
     second = _net(max_epochs=2, callbacks=[Cleansing()]).fit(X, y)
-    rows = history(probe=first, nothing=None, tuning=second)
+    rows = history({"probe": first, "nothing": None, "tuning": second})
     assert [row["phase"] for row in rows] == ["probe", "tuning", "tuning"]
     assert [row["epoch"] for row in rows] == [1, 1, 2]
     assert rows[0]["train_loss"] == first.history[0, "train_loss"]

@@ -50,8 +50,11 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
     history_ : list of dict
     """
 
-    _parameter_constraints = _constraints(("lp_",))
-    del _parameter_constraints["augment"]
+    _parameter_constraints = {
+        name: rule
+        for name, rule in _constraints(("lp_",)).items()
+        if name not in ("augment", "freeze_batch_norm")
+    }
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         lp_epochs: int = 20,
         lp_warmup_epochs: int = 2,
         lp_lr: float = 1e-3,
-        lp_batch_size: int = 128,
+        lp_batch_size: int | None = None,
         input_size: int | None = None,
         crop_pct: float | None = None,
         batch_size: int = 64,
@@ -100,7 +103,7 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         probe = self._linear_probe(
             self._extract(task), task, q=self.q if self.loss == "gce" else 0.0
         )
-        self.history_ = history(probe=probe)
+        self.history_ = history({"probe": probe})
         self.net_ = probe
         # Predictions start from images, training did not.
         probe.module_.embed = task.embed
@@ -119,7 +122,7 @@ class FullFineTuning(BaseFineTuner):
     fft_epochs : int, default=5
         The paper gives its baselines one epoch more than TURN.
     fft_optimizer, fft_lr, fft_weight_decay, fft_batch_size, fft_warmup, fft_params, \
-augment : see :class:`~sklearn_turn.TURNClassifier`
+freeze_batch_norm, augment : see :class:`~sklearn_turn.TURNClassifier`
     input_size, crop_pct, batch_size, num_workers, device, precision, memory, \
 on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
 
@@ -145,6 +148,7 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         fft_weight_decay: float | None = None,
         fft_batch_size: int = 64,
         fft_warmup: float = 0.1,
+        freeze_batch_norm: bool = True,
         augment: str | Callable[[Tensor], Tensor] | None = "light",
         input_size: int | None = None,
         crop_pct: float | None = None,
@@ -168,6 +172,7 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         self.fft_weight_decay = fft_weight_decay
         self.fft_batch_size = fft_batch_size
         self.fft_warmup = fft_warmup
+        self.freeze_batch_norm = freeze_batch_norm
         self.augment = augment
         self.input_size = input_size
         self.crop_pct = crop_pct
@@ -189,4 +194,4 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         self.net_ = self._fine_tune(
             task, scale=scale, head=head, callbacks=[], **criterion
         )
-        self.history_ = history(fine_tune=self.net_)
+        self.history_ = history({"fine-tune": self.net_})

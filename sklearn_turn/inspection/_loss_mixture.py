@@ -75,7 +75,7 @@ class LossMixtureDisplay:
         display = cls(
             losses=losses,
             clean_mask=estimator.clean_mask_,
-            density=_mean_density(estimator.noise_filter_.mixtures_, losses),
+            density=_mean_density(estimator.noise_filter_, losses),
             is_wrong=None if is_wrong is None else np.asarray(is_wrong, dtype=bool),
         )
         return display.plot(ax=ax)
@@ -136,9 +136,10 @@ class LossMixtureDisplay:
 
 
 def _mean_density(
-    mixtures: TwoGaussians, losses: NDArray[np.float64]
+    noise_filter: Any, losses: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Grid, low and high density; the mean over the classes that have a mixture."""
+    """Grid, low and high density: the mean by size over classes with a mixture."""
+    mixtures: TwoGaussians = noise_filter.mixtures_
     finite = losses[np.isfinite(losses)]
     grid = np.linspace(finite.min(), finite.max(), 500)
     usable = ~np.isnan(mixtures.means[:, 0])
@@ -149,4 +150,6 @@ def _mean_density(
         for values in (mixtures.means, mixtures.variances, mixtures.weights)
     )
     pdf = weight * np.exp(-0.5 * (grid - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
-    return np.column_stack([grid, pdf.mean(axis=0).T])
+    sizes = noise_filter.class_counts_
+    share = sizes[usable] if len(sizes) == len(usable) else np.ones(usable.sum())
+    return np.column_stack([grid, np.average(pdf, axis=0, weights=share).T])

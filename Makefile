@@ -32,7 +32,7 @@ demo: .venv/.installed ## clean and fine-tune on noisy digits: under a minute
 	@$(PY) examples/demo.py
 
 test: .venv/.installed ## run the whole test suite and the examples in the docstrings
-	$(PYTEST) --doctest-modules sklearn_turn tests docs/quickstart.rst
+	$(PYTEST) --doctest-modules sklearn_turn tests docs/quickstart.rst docs/inputs.rst
 
 test-oldest: $(OLDEST)/.installed ## run scikit-learn's estimator checks on its oldest supported release
 	@PYTHONPATH="$(CURDIR)/$(OLDEST)" $(PY) -c "import sklearn, sys; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pathlib
 from typing import Any
 
 import sklearn_turn
@@ -60,3 +61,41 @@ def skip_foreign(
 def setup(app: Any) -> None:
     """Connect the event handlers."""
     app.connect("autodoc-skip-member", skip_foreign)
+
+
+def write_backbones_table() -> None:
+    """Write the table of aliases from the package's own records."""
+    import timm
+
+    from sklearn_turn.backbones import ALIASES
+
+    heads = ("alias", "timm name", "input", "mean / std", "weights' licence")
+    rows = [(*heads, "optimiser, learning rate, weight decay")]
+    for alias, recipe in ALIASES.items():
+        known = timm.get_pretrained_cfg(recipe.timm_name)
+        config = known.to_dict() if known is not None else {}
+        mean = recipe.mean or config["mean"]
+        std = recipe.std or config["std"]
+        momentum = f" (momentum {recipe.momentum:g})" if recipe.momentum else ""
+        rows.append(
+            (
+                f"``{alias}``",
+                f"``{recipe.timm_name}``",
+                str(recipe.input_size or config["input_size"][-1]),
+                " / ".join(
+                    ", ".join(f"{v:.3g}" for v in values) for values in (mean, std)
+                ),
+                recipe.license,
+                f"{recipe.optimizer}{momentum}, {recipe.lr:g}, {recipe.weight_decay:g}",
+            )
+        )
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [
+            f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)
+        ]
+    path = pathlib.Path(__file__).parent / "backbones_table.inc"
+    path.write_text("\n".join(lines) + "\n")
+
+
+write_backbones_table()

@@ -281,7 +281,10 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         """Scale, head and losses before any training: every class equally likely."""
         scale: nn.Module = nn.Identity()
         if isinstance(task.source, FeatureRows):
-            scale, width = Standardize(task.source.rows), task.source.rows.shape[1]
+            scale, width = (
+                Standardize(task.source.rows, of_backbone=False),
+                task.source.rows.shape[1],
+            )
         else:
             assert task.backbone is not None, "images have a backbone"
             width = task.backbone.width
@@ -310,7 +313,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         probe = Net(
             Classifier,
             module__embed=nn.Identity(),
-            module__scale=Standardize(features),
+            module__scale=Standardize(features, of_backbone=task.backbone is not None),
             module__head=linear_head(features.shape[1], task.n_classes),
             criterion=GCELoss,
             criterion__q=q,

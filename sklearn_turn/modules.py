@@ -66,16 +66,26 @@ class Standardize(nn.Module):
 
     It conditions the linear probe whatever the backbone, and stays between backbone
     and head while both are fine-tuned; with the head it is one affine map.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, width)
+    of_backbone : bool
+        Whether a backbone made them, so that they share a scale and may change.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: Tensor):
+    def __init__(self, features: Tensor, *, of_backbone: bool):
         super().__init__()
         std = features.std(dim=0, correction=0)
         # A constant feature, up to rounding, carries nothing and keeps its scale.
         floor = 1e-6 * features.abs().amax(dim=0).clamp(min=1e-12)
+        if of_backbone:
+            # Nor may one that hardly varies be blown up: it will vary as soon as the
+            # backbone is trained. A table's columns may differ in unit, and do not.
+            floor = floor.maximum(0.01 * std.square().mean().sqrt())
         self.register_buffer("mean", features.mean(dim=0))
         self.register_buffer("std", torch.where(std > floor, std, 1.0))
 

@@ -121,4 +121,30 @@ def light_augment(images: Tensor) -> Tensor:
     )
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {"light": light_augment}
+def color_augment(images: Tensor) -> Tensor:
+    """:func:`light_augment`, and random brightness, contrast and saturation.
+
+    Each is scaled by a factor drawn per image from 0.7 to 1.3.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, 3, H, W), float in [0, 1]
+
+    Returns
+    -------
+    Tensor of the same shape, in [0, 1]
+    """
+    images = light_augment(images)
+    factors = 0.7 + 0.6 * torch.rand(3, len(images), 1, 1, 1, device=images.device)
+    brightness, contrast, saturation = factors.to(images.dtype)
+    images = images * brightness
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + saturation * (images - grey)
+    level = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (level + contrast * (images - level)).clamp(0, 1)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "light": light_augment,
+    "color": color_augment,
+}

@@ -74,10 +74,11 @@ class TURNClassifier(BaseFineTuner):
         BatchNorm layers keep the statistics of the pre-training and use them while
         fine-tuning: the batches of a small clean subset estimate them poorly. No
         effect on backbones without BatchNorm.
-    augment : {"light"}, callable or None, default="light"
-        Augmentation while fine-tuning: random flip and crop, a function of a float
-        batch (n, 3, height, width) in [0, 1] on the device, or none. Use None where
-        mirror images differ in meaning, as with digits.
+    augment : {"light", "color"}, callable or None, default="light"
+        Augmentation while fine-tuning: random flip and crop, the same with random
+        brightness, contrast and saturation, a function of a float batch
+        (n, 3, height, width) in [0, 1] on the device, or none. Use None where mirror
+        images differ in meaning, as with digits.
     input_size : int, default=None
         Side of the backbone's input in pixels; None is its own. Smaller is faster.
     crop_pct : float in (0, 1], default=None

@@ -576,11 +576,18 @@ def test_probe_and_prediction_leave_the_backbone_alone(remembered, images):
     assert_same_state(module, tiny(num_classes=0).state_dict())
 
 
-def test_fine_tuning_does_change_batchnorm(remembered, images):
-    # Without this the two tests above could pass on a module that is never run.
+@pytest.mark.parametrize("freeze", [False, True])
+def test_fine_tuning_changes_batchnorm_when_it_may(remembered, images, freeze):
+    # Without the first the two tests above could pass on a module that is never run.
     factory, made = remembered
     model = TURNClassifier(
-        factory, input_size=32, lp_epochs=1, fft_epochs=1, cleansing=None, device="cpu"
+        factory,
+        input_size=32,
+        lp_epochs=1,
+        fft_epochs=1,
+        cleansing=None,
+        freeze_batch_norm=freeze,
+        device="cpu",
     )
     model.fit(images.X, images.y)
     before = tiny(num_classes=0).state_dict()
@@ -590,7 +597,7 @@ def test_fine_tuning_does_change_batchnorm(remembered, images):
         for name in before
         if name.endswith("running_mean") and not torch.equal(before[name], after[name])
     ]
-    assert moved
+    assert bool(moved) is not freeze
 
 
 # -- the real weights ------------------------------------------------------------------

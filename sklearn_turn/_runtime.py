@@ -64,6 +64,17 @@ class Runtime:
             verbose,
         )
 
+    @classmethod
+    def of(cls, estimator: Any) -> Runtime:
+        """Resolve the parameters of an estimator that has a backbone."""
+        return cls.resolve(
+            device=estimator.device,
+            precision=estimator.precision,
+            batch_size=estimator.batch_size,
+            num_workers=estimator.num_workers,
+            verbose=int(estimator.verbose),
+        )
+
     def loader_options(self, source: Source) -> dict[str, Any]:
         """Options of a :class:`~torch.utils.data.DataLoader` over ``source``."""
         workers = self.num_workers if source.decodes else 0

@@ -106,13 +106,14 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : images, file paths or features
-            Images: an array of shape (n_samples, height, width, channels),
+        X : images, file paths, a dataset or features
+            Images: an array or tensor of shape (n_samples, height, width, channels),
             (n_samples, channels, height, width) or (n_samples, height, width), uint8
-            in 0..255 or float in [0, 1], with 1, 3 or 4 channels. Paths: a list, an
-            array or a Series of n_samples image files. Features: a 2-D array of shape
+            in 0..255 or float in [0, 1], with 1, 3 or 4 channels; or a list of PIL
+            images. Paths: a list, an array or a Series of n_samples image files. A
+            map-style torch or Hugging Face dataset. Features: a 2-D array of shape
             (n_samples, n_features); then there is no backbone, and only the head is
-            trained.
+            trained. See "Inputs" in the documentation for each form.
         y : array-like of shape (n_samples,)
             Given labels, of any type that sorts.
 
@@ -129,7 +130,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         WeightsNotFoundError
             If the pre-trained weights cannot be had.
         """
-        runtime = self._runtime()
+        runtime = Runtime.of(self)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         try:
             with seeded(seed, runtime.device):
@@ -253,15 +254,6 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         }
         return backbone, make_embedder(
             backbone, runtime.dtype, raw=source.is_raw, **training
-        )
-
-    def _runtime(self) -> Runtime:
-        return Runtime.resolve(
-            device=self.device,
-            precision=self.precision,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            verbose=int(self.verbose),
         )
 
     # -- the steps ------------------------------------------------------------------
@@ -433,7 +425,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             Columns follow ``classes_``.
         """
         source = self._check_predict(X)
-        module, runtime = self.net_.module_, self._runtime()
+        module, runtime = self.net_.module_, Runtime.of(self)
         if self._frozen and isinstance(module.embed, Embedder):
             # As in training, these features may be in the cache.
             features = extract_features(

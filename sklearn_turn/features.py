@@ -172,7 +172,7 @@ precision, memory, verbose
             crop_pct=self.crop_pct,
             example=source.load([0]) if source.is_raw else None,
         )
-        self._embed = make_embedder(loaded, self._runtime().dtype, raw=source.is_raw)
+        self._embed = make_embedder(loaded, Runtime.of(self).dtype, raw=source.is_raw)
         self._input_size = loaded.input_size
         self.n_features_out_ = loaded.width
         return self
@@ -192,7 +192,7 @@ precision, memory, verbose
         source = as_source(X)
         source.fit_to(self._input_size)
         return extract_features(
-            self._embed, source, self._runtime(), memory=self.memory
+            self._embed, source, Runtime.of(self), memory=self.memory
         ).numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -200,15 +200,6 @@ precision, memory, verbose
         check_is_fitted(self)
         names = [f"feature{i}" for i in range(self.n_features_out_)]
         return np.asarray(names, dtype=object)
-
-    def _runtime(self) -> Runtime:
-        return Runtime.resolve(
-            device=self.device,
-            precision=self.precision,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            verbose=int(self.verbose),
-        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("demo-output"))
     args = parser.parse_args()
+    torch.set_num_threads(1)  # the network is too small to gain from more
 
     digits = load_digits()
     images = (digits.images / 16.0).astype(np.float32)  # (n, 8, 8) in [0, 1]

@@ -91,7 +91,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         "fft_optimizer": [StrOptions({"adamw", "adam", "sgd"}), None],
         "fft_lr": [Interval(Real, 0, None, closed="neither"), None],
         "fft_weight_decay": [Interval(Real, 0, None, closed="left"), None],
-        "fft_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "fft_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "fft_warmup": [Interval(Real, 0, 1, closed="left")],
         "fft_params": [dict, None],
         "freeze_batch_norm": ["boolean"],
@@ -313,7 +313,8 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 task,
                 rows,
                 max_epochs=self.lp_epochs,
-                batch_size=self.lp_batch_size or _probe_batch_size(len(rows)),
+                batch_size=self.lp_batch_size
+                or _batch_size(len(rows), steps=24, most=128, least=8),
                 lr=self.lp_lr,
                 optimizer__name="adamw",
                 optimizer__weight_decay=0.0,
@@ -348,7 +349,8 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             optimizer, lr, decay, momentum = "adamw", self._head_lr(), 0.0, 0.0
         options: dict[str, Any] = {
             "max_epochs": self.fft_epochs,
-            "batch_size": self.fft_batch_size,
+            "batch_size": self.fft_batch_size
+            or _batch_size(len(task.y), steps=48, most=64, least=16),
             "lr": lr if self.fft_lr is None else self.fft_lr,
             "optimizer__name": self.fft_optimizer or optimizer,
             "optimizer__weight_decay": (
@@ -505,9 +507,9 @@ def _collapsed(probe: Net, features: Tensor, task: Task) -> bool:
     return 2 * _perplexity(predicted) <= _perplexity(labelled)
 
 
-def _probe_batch_size(n_samples: int) -> int:
-    """At most 128; smaller where an epoch would have fewer than 24 steps."""
-    return max(8, min(128, n_samples // 24))
+def _batch_size(n_samples: int, *, steps: int, most: int, least: int) -> int:
+    """Largest batch with which all samples make that many steps, within bounds."""
+    return max(least, min(most, n_samples // steps))
 
 
 def _perplexity(counts: NDArray[np.intp]) -> float:

@@ -67,7 +67,9 @@ class TURNClassifier(BaseFineTuner):
     fft_lr, fft_weight_decay : float, default=None
         Peak learning rate (cosine decay) and weight decay; None is the backbone's
         own. The learning rate decides whether fine-tuning helps: tune it first.
-    fft_batch_size : int, default=64
+    fft_batch_size : int, default=None
+        None is 64, or down to 16 for fewer than 3072 samples: an epoch visits only
+        the believed part of them, and with few steps it would not get far.
     fft_warmup : float in [0, 1), default=0.1
         Share of fine-tuning over which the learning rate rises.
     freeze_batch_norm : bool, default=True
@@ -192,7 +194,7 @@ class TURNClassifier(BaseFineTuner):
         fft_optimizer: str | None = None,
         fft_lr: float | None = None,
         fft_weight_decay: float | None = None,
-        fft_batch_size: int = 64,
+        fft_batch_size: int | None = None,
         fft_warmup: float = 0.1,
         freeze_batch_norm: bool = True,
         augment: str | Callable[[Tensor], Tensor] | None = "light",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -28,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from ._runtime import Runtime, forward_all, free_memory, seeded
+from ._task import Task
 from ._validation import BACKBONE_CONSTRAINTS, check_labels, encode_labels
 from .backbones import Backbone, check_backbone, load_backbone
 from .errors import CollapsedProbeWarning, SkippedImageWarning
@@ -44,36 +44,6 @@ from .training import (
     make_optimizer,
 )
 from .transforms import AUGMENTATIONS, BatchTransform
-
-
-@dataclass(frozen=True)
-class Task:
-    """One call of fit: checked data and resolved settings.
-
-    Attributes
-    ----------
-    source : Source
-    y : ndarray of shape (n_samples,), int
-        Codes of the given labels.
-    n_classes : int
-    used : ndarray of bool
-        Which samples passed to ``fit`` are in ``source``; the others are skipped.
-    backbone : Backbone or None
-        None for precomputed features.
-    embed : Module
-        Raw batch to features.
-    runtime : Runtime
-    random_state : RandomState
-    """
-
-    source: Source
-    y: NDArray[np.intp]
-    n_classes: int
-    used: NDArray[np.bool_]
-    backbone: Backbone | None
-    embed: nn.Module
-    runtime: Runtime
-    random_state: np.random.RandomState
 
 
 class BaseFineTuner(ClassifierMixin, BaseEstimator):

@@ -12,8 +12,9 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor, nn
 
+from ._task import Task
 from .backbones import BackboneLike
-from .base import BaseFineTuner, Task
+from .base import BaseFineTuner
 from .noise_filter import GMMNoiseFilter
 from .sources import FeatureRows, Labelled
 from .training import Cleansing, history, per_sample_losses

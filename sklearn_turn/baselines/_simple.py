@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
+from .._task import Task
 from ..backbones import BackboneLike
-from ..base import BaseFineTuner, Task
+from ..base import BaseFineTuner
 from ..losses import GCELoss
 from ..training import history
 

@@ -66,30 +66,32 @@ def setup(app: Any) -> None:
 def write_backbones_table() -> None:
     """Write the table of aliases from the package's own records."""
     import timm
+    from timm.data import OPENAI_CLIP_MEAN
 
-    from sklearn_turn.backbones import ALIASES
+    from sklearn_turn.backbones import ALIASES, IMAGENET_MEAN
 
-    heads = ("alias", "timm name", "input", "mean / std", "weights' licence")
-    rows = [(*heads, "optimiser, learning rate, weight decay")]
+    norms = {
+        (0.5, 0.5, 0.5): "0.5",
+        IMAGENET_MEAN: "ImageNet",
+        OPENAI_CLIP_MEAN: "CLIP",
+    }
+    rows = [
+        ("alias and timm name", "input", "norm", "licence", "optimiser, rate, decay")
+    ]
     for alias, recipe in ALIASES.items():
         known = timm.get_pretrained_cfg(recipe.timm_name)
         config = known.to_dict() if known is not None else {}
-        mean = recipe.mean or config["mean"]
-        std = recipe.std or config["std"]
         momentum = f" (momentum {recipe.momentum:g})" if recipe.momentum else ""
         rows.append(
             (
-                f"``{alias}``",
-                f"``{recipe.timm_name}``",
+                f"``{alias}``: {recipe.timm_name}",
                 str(recipe.input_size or config["input_size"][-1]),
-                " / ".join(
-                    ", ".join(f"{v:.3g}" for v in values) for values in (mean, std)
-                ),
+                norms[tuple(recipe.mean or config["mean"])],
                 recipe.license,
                 f"{recipe.optimizer}{momentum}, {recipe.lr:g}, {recipe.weight_decay:g}",
             )
         )
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 42 8 14 16 20", ""]
     for row in rows:
         lines += [
             f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)

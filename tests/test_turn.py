@@ -209,8 +209,9 @@ def test_without_fine_tuning_it_is_the_robust_probe(digits):
 
 
 def test_without_probe_and_cleansing_it_is_plain_fine_tuning(images):
-    turn = _tiny(lp_epochs=0, cleansing=None, fft_epochs=3).fit(images.X, images.y)
-    plain = FullFineTuning(pool, input_size=8, fft_epochs=3, random_state=0)
+    params = {"fft_epochs": 3, "fft_batch_size": 20}
+    turn = _tiny(lp_epochs=0, cleansing=None, **params).fit(images.X, images.y)
+    plain = FullFineTuning(pool, input_size=8, random_state=0, **params)
     plain.fit(images.X, images.y)
     np.testing.assert_array_equal(
         turn.predict_proba(images.X), plain.predict_proba(images.X)

@@ -94,7 +94,9 @@ def probe(args: argparse.Namespace) -> tuple[Callable, Callable]:
         Z, t = torch.from_numpy(X), torch.from_numpy(y)
         mean, std = Z.mean(0), Z.std(0, correction=0)
         head = nn.Linear(width, CLASSES)
-        optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            head.parameters(), lr=1e-3, weight_decay=0.0, fused=True
+        )
         steps, step = epochs * math.ceil(n / size), 0
         for epoch in range(epochs):
             for rows in torch.randperm(n).split(size):
@@ -121,7 +123,9 @@ def fine_tuning(args: argparse.Namespace) -> tuple[Callable, Callable]:
         embed, runtime = embedder(args)
         head = nn.Linear(embed.backbone_width, CLASSES)
         net = nn.Sequential(embed, head).to(runtime.device)
-        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(
+            net.parameters(), lr=1e-4, weight_decay=1e-4, fused=True
+        )
         t = torch.from_numpy(y).to(runtime.device)
         net.train()
         for _ in range(epochs):

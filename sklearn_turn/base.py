@@ -41,6 +41,7 @@ from .training import (
     Net,
     RandomOrder,
     RobustAfterWarmup,
+    RowBatches,
     make_optimizer,
 )
 from .transforms import AUGMENTATIONS, BatchTransform
@@ -368,13 +369,18 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             ours = [key for key in options if key.startswith("optimizer__")]
             options = {k: v for k, v in options.items() if k not in ours}
         loader = task.runtime.loader_options(source)
+        training = {f"iterator_train__{k}": v for k, v in loader.items()}
+        if isinstance(source, FeatureRows) and not any(
+            key.startswith("iterator_train") for key in extra
+        ):
+            training = {"iterator_train": RowBatches}
         return {
             "optimizer": make_optimizer,
             "classes": np.arange(task.n_classes),
             "device": str(task.runtime.device),
             "verbose": task.runtime.verbose,
             "iterator_valid__batch_size": task.runtime.batch_size,
-            **{f"iterator_train__{k}": v for k, v in loader.items()},
+            **training,
             **{f"iterator_valid__{k}": v for k, v in loader.items()},
             **options,
             "callbacks": [*callbacks, *added],

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._autocast import autocast
 from .backbones import Backbone
 from .transforms import AUGMENTATIONS, BatchTransform
 
@@ -55,9 +56,7 @@ class Embedder(nn.Module):
         if images.ndim == 4:
             # The layout convolutions are fastest in; others do not mind.
             images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            images.device.type, self.dtype, enabled=self.dtype is not None
-        ):
+        with autocast(images.device.type, self.dtype, training=self.training):
             return self.backbone(images).float()
 
 

@@ -21,7 +21,7 @@ from ._runtime import progress
 from .errors import CleansingWarning
 from .losses import GCELoss
 from .noise_filter import GMMNoiseFilter, draw_balanced
-from .sources import Ragged
+from .sources import Labelled, Ragged
 
 
 def make_optimizer(
@@ -40,18 +40,23 @@ def make_optimizer(
         Passed on, such as ``lr`` and ``momentum``.
     """
     tensors = [p for group in params for p in group["params"]]
-    groups = [
-        {
-            "params": [p for p in tensors if p.ndim > 1],
-            "weight_decay": weight_decay,
-        },
-        {"params": [p for p in tensors if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = [{"params": tensors, "weight_decay": 0.0}]
+    if weight_decay:
+        groups = [
+            {
+                "params": [p for p in tensors if p.ndim > 1],
+                "weight_decay": weight_decay,
+            },
+            {"params": [p for p in tensors if p.ndim <= 1], "weight_decay": 0.0},
+        ]
     optimizers = {
         "adamw": torch.optim.AdamW,
         "adam": torch.optim.Adam,
         "sgd": torch.optim.SGD,
     }
+    # One kernel per step instead of several per parameter, where torch has it.
+    fused = tensors[0].device.type in ("cpu", "cuda")
+    options = {"fused": fused, **options}
     return optimizers[name]([g for g in groups if g["params"]], **options)
 
 
@@ -201,6 +206,33 @@ class SubsetSampler(torch.utils.data.Sampler):
     def __iter__(self) -> Iterator[int]:
         order = self._random_state.permutation(self.indices)
         return iter(order[: len(self)].tolist())
+
+
+class RowBatches:
+    """Batches of rows in memory, in a sampler's order; quicker than a loader.
+
+    Parameters
+    ----------
+    dataset : Labelled
+    sampler : Sampler
+    batch_size : int
+    shuffle : bool
+        As the loader's; the order is the sampler's.
+    """
+
+    def __init__(
+        self, dataset: Labelled, *, sampler: Any, batch_size: int, shuffle: bool = False
+    ):
+        self.dataset = dataset
+        self.sampler = sampler
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        for indices in torch.tensor(list(self.sampler)).split(self.batch_size):
+            yield self.dataset.__getitems__(indices)
 
 
 class RandomOrder(Callback):

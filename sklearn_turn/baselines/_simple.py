@@ -147,7 +147,7 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         fft_optimizer: str | None = None,
         fft_lr: float | None = None,
         fft_weight_decay: float | None = None,
-        fft_batch_size: int = 64,
+        fft_batch_size: int | None = None,
         fft_warmup: float = 0.1,
         freeze_batch_norm: bool = True,
         augment: str | Callable[[Tensor], Tensor] | None = "light",

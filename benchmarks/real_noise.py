@@ -13,6 +13,7 @@ import csv
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from sklearn_turn.baselines import FullFineTuning, LinearProbing
 # Images for training, held-out noisy validation and clean test; input side; seeds.
 SIZES = {
     "smoke": {"train": 300, "valid": 150, "test": 300, "input_size": 64, "seeds": 1},
-    "quick": {"train": 800, "valid": 1000, "test": 1000, "input_size": 96, "seeds": 3},
+    "quick": {"train": 450, "valid": 500, "test": 1000, "input_size": 96, "seeds": 3},
+    "medium": {"train": 800, "valid": 1000, "test": 1000, "input_size": 96, "seeds": 3},
     "full": {
         "train": 10000,
         "valid": 2000,
@@ -40,7 +42,6 @@ BACKBONES = {
     "vit_tiny_patch16_224": "vit_tiny_patch16_224.safetensors",
     "mobilenetv2_100": "mobilenetv2_100.safetensors",
 }
-LEARNING_RATES = (3e-5, 1e-4, 3e-4)
 
 
 def methods(common: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def variants(common: dict[str, Any]) -> dict[str, Any]:
         "TURN, cleansing once": {"cleansing": "once"},
         "TURN, tau=0.5": {"tau": 0.5},
         "TURN, tau=0.7": {"tau": 0.7},
-        "TURN, batches of 64": {"fft_batch_size": 64},
+        "TURN, batches of 8": {"fft_batch_size": 8},
     }
     return {k: TURNClassifier(**common, **v) for k, v in changes.items()}
 
@@ -125,14 +126,16 @@ def fit(model: Any, data: dict[str, Any], seed: int) -> tuple[Any, dict[str, Any
     return model, row
 
 
-def measure(model: Any, draws: list[dict[str, Any]], tuned: bool) -> dict[str, Any]:
+def measure(
+    model: Any, draws: list[dict[str, Any]], rates: Sequence[float | None]
+) -> dict[str, Any]:
     """Fit to every draw, and test on clean labels.
 
-    When tuned, at the learning rate with the best mean accuracy on held-out *noisy*
+    With several rates, at the one with the best mean accuracy on held-out *noisy*
     labels; clean labels are touched after the choice, and only for the chosen rate.
     """
     best, tuning = None, {}
-    rates = LEARNING_RATES if tuned and hasattr(model, "fft_lr") else (None,)
+    rates = rates if hasattr(model, "fft_lr") else (None,)
     for lr in rates:
         if lr is not None:
             model.set_params(fft_lr=lr)
@@ -140,7 +143,6 @@ def measure(model: Any, draws: list[dict[str, Any]], tuned: bool) -> dict[str, A
         valid = [
             clf.score(data["X_valid"], data["y_valid_noisy"])
             for (clf, _), data in zip(fitted, draws, strict=True)
-            if tuned
         ]
         if lr is not None:
             tuning[f"{lr:g}"] = valid
@@ -151,9 +153,9 @@ def measure(model: Any, draws: list[dict[str, Any]], tuned: bool) -> dict[str, A
     valid, fitted, lr = best
     runs = []
     for i, ((clf, row), data) in enumerate(zip(fitted, draws, strict=True)):
-        noisy = {"noisy_validation_accuracy": valid[i]} if valid else {}
-        row = {"accuracy": clf.score(data["X_test"], data["y_test"]), **noisy, **row}
-        runs.append({"seed": i, **row})
+        accuracy = clf.score(data["X_test"], data["y_test"])
+        noisy = {"noisy_validation_accuracy": valid[i]}
+        runs.append({"seed": i, "accuracy": accuracy, **noisy, **row})
     chosen = {"fft_lr": lr, "tuning": tuning} if lr is not None else {}
     return {**chosen, "runs": runs}
 
@@ -182,7 +184,7 @@ def run(args: argparse.Namespace, root: Path) -> None:
                     "noise": noise,
                     "noise_rate": float(rate),
                     "method": label,
-                    **measure(model, draws, args.tune),
+                    **measure(model, draws, args.rates or [None]),
                 }
                 records.append(record)
                 print(f"{name} {noise} {label}: {summary(record)}", flush=True)
@@ -199,21 +201,16 @@ def summary(record: dict[str, Any]) -> list[str]:
         text = f"{np.mean(values):.{digits}f}"
         return text + (f" ± {np.std(values):.{digits}f}" if len(values) > 1 else "")
 
-    return [
+    cells = [
         cell("accuracy", 100),
         cell("seconds", digits=0),
         f"{cell('forward_passes', digits=2)}".split(" ±")[0],
         f"{cell('training_passes', digits=2)}".split(" ±")[0],
         cell("noise_precision", 100),
         cell("noise_recall", 100),
-    ] + (
-        [
-            cell("noisy_validation_accuracy", 100),
-            f"{record['fft_lr']:g}" if "fft_lr" in record else "–",
-        ]
-        if "noisy_validation_accuracy" in record["runs"][0]
-        else []
-    )
+        cell("noisy_validation_accuracy", 100),
+    ]
+    return [*cells, f"{record['fft_lr']:g}" if "fft_lr" in record else "–"]
 
 
 def report(
@@ -233,10 +230,10 @@ def report(
         f"labels not believed. The whole run took {seconds / 60:.0f} minutes. Learning "
         "rates of fine-tuning: "
         + (
-            f"per method the best of {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} "
+            f"per method the best of {', '.join(f'{lr:g}' for lr in args.rates)} "
             f"by the mean accuracy on {size['valid']} held-out noisy labels over the "
             "seeds."
-            if args.tune
+            if args.rates
             else "the library's default, the same for all."
         ),
     ]
@@ -247,31 +244,25 @@ def report(
             text.append(f'\n## {name}, labels "{noise}" ({rate})\n')
             header = ["method", "test accuracy (%)", "seconds", "forward passes"]
             header += ["training passes", "noise precision (%)", "noise recall (%)"]
-            if args.tune:
-                header += ["noisy validation (%)", "learning rate"]
-            body = [[r["method"], *summary(r)] for r in rows]
+            header += ["noisy validation (%)"] + ["learning rate"] * bool(args.rates)
+            body = [[r["method"], *summary(r)][: len(header)] for r in rows]
             text.append(table(header, body))
             if any("tuning" in r for r in rows):
                 text.append("\nAccuracy on noisy validation labels (%), by rate:\n")
-                text.append(tuning_table(rows))
+                text.append(tuning_table(rows, args.rates))
     payload = {"size": args.size, **size, "seconds": seconds, "records": records}
     save(file, payload, "\n".join(text))
 
 
-def tuning_table(rows: list[dict[str, Any]]) -> str:
+def tuning_table(rows: list[dict[str, Any]], rates: Sequence[float]) -> str:
     """Noisy validation accuracy of every candidate."""
-    body = [
-        [
-            r["method"],
-            *(
-                f"{100 * np.mean(v):.1f} ± {100 * np.std(v):.1f}"
-                for v in tried.values()
-            ),
-        ]
-        for r in rows
-        if (tried := r.get("tuning"))
-    ]
-    return table(["method", *(f"{lr:g}" for lr in LEARNING_RATES)], body)
+    body = []
+    for row in rows:
+        tried = [100 * np.array(scores) for scores in row.get("tuning", {}).values()]
+        if tried:
+            cells = [f"{scores.mean():.1f} ± {scores.std():.1f}" for scores in tried]
+            body.append([row["method"], *cells])
+    return table(["method", *(f"{lr:g}" for lr in rates)], body)
 
 
 def main() -> None:
@@ -281,7 +272,7 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument("--noise", nargs="+", default=["worse"])
     parser.add_argument("--methods", nargs="+", help="parts of method names")
-    parser.add_argument("--tune", action="store_true", help="choose learning rates")
+    parser.add_argument("--rates", type=float, nargs="+", help="choose among these")
     parser.add_argument("--variants", action="store_true", help="TURN's defaults")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -129,6 +129,8 @@ class Backbone:
         Side of the square input, in pixels.
     mean, std : tuple of float
     crop_pct : float
+    crop_mode : {"center", "squash"}
+        See :class:`~sklearn_turn.transforms.BatchTransform`.
     interpolation : str
     recipe : Recipe
         Default optimiser settings.
@@ -140,6 +142,7 @@ class Backbone:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_pct: float
+    crop_mode: str
     interpolation: str
     recipe: Recipe
 
@@ -244,6 +247,7 @@ def load_backbone(
         mean=tuple(config.get("mean", IMAGENET_MEAN)),
         std=tuple(config.get("std", IMAGENET_STD)),
         crop_pct=crop_pct or config.get("crop_pct") or 1.0,
+        crop_mode=config.get("crop_mode") or "center",
         interpolation=config.get("interpolation", "bicubic"),
         recipe=recipe,
     )

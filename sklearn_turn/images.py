@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from .errors import ImageReadError
 from .sources import Batch, Ragged, Source
 
 _CHANNELS = (1, 3, 4)
+T = TypeVar("T")
 
 
 class ArrayImages(Source):
@@ -78,9 +79,16 @@ class ArrayImages(Source):
 
 
 class DecodedImages(Source):
-    """Base of sources that decode one image at a time."""
+    """Base of sources that decode one image at a time.
+
+    Attributes
+    ----------
+    concurrent : bool
+        Whether images may be read from several threads at once.
+    """
 
     decodes = True
+    concurrent = False
 
     def name(self, index: int) -> str:
         """What the caller calls this sample."""
@@ -95,7 +103,8 @@ class DecodedImages(Source):
 
     def load(self, indices: Sequence[int]) -> Batch:
         try:
-            images = [self.decode(i) for i in indices]
+            # In a loader process torch has one thread, and so has this.
+            images = self._each(self.decode, indices, torch.get_num_threads())
         except Exception as error:
             # One failed: look at all of them, so that one error names them all.
             raise_if_unreadable(self, decode=True)
@@ -116,9 +125,18 @@ class DecodedImages(Source):
                 return reason or type(error).__name__
             return None
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            found = list(pool.map(problem, range(len(self))))
+        found = self._each(problem, range(len(self)), min(8, os.cpu_count() or 1))
         return [(i, self.name(i), why) for i, why in enumerate(found) if why]
+
+    def _each(
+        self, function: Callable[[int], T], indices: Sequence[int], threads: int
+    ) -> list[T]:
+        """Call a function for each index; decoders release the interpreter lock."""
+        threads = min(threads, len(indices))
+        if threads < 2 or not self.concurrent:
+            return [function(i) for i in indices]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(function, indices))
 
 
 class ImageFiles(DecodedImages):
@@ -131,6 +149,8 @@ class ImageFiles(DecodedImages):
     ----------
     paths : iterable of str or path-like
     """
+
+    concurrent = True
 
     def __init__(self, paths: Iterable[Any]):
         self.paths = [_as_path(path, i) for i, path in enumerate(paths)]
@@ -276,14 +296,17 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     grey is scaled to 8 bits; transparency is dropped; of an animation the first frame
     is taken.
     """
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         # Pillow would clip 16-bit values at 255.
         array = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray((array >> 8).astype(np.uint8))
     if "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of the direct way
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:

@@ -144,6 +144,7 @@ def make_embedder(
             backbone.crop_pct,
             backbone.interpolation,
             AUGMENTATIONS[augment] if isinstance(augment, str) else augment,
+            backbone.crop_mode,
         )
     return Embedder(
         transform, backbone.module, dtype, backbone.width, freeze_batch_norm

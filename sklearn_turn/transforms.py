@@ -17,9 +17,9 @@ from .sources import Ragged
 class BatchTransform(nn.Module):
     """Resize, crop, augment (when training) and normalise a batch on its device.
 
-    Evaluation follows :func:`timm.data.create_transform`: the shorter side is resized
-    to ``input_size / crop_pct``, the centre is cropped, mean and standard deviation
-    applied.
+    Evaluation follows :func:`timm.data.create_transform`: the shorter side, or both
+    sides, are resized to ``input_size / crop_pct``, the centre is cropped, mean and
+    standard deviation applied.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ class BatchTransform(nn.Module):
     augment : callable or None
         Applied to float batches of shape (n, 3, input_size, input_size) in [0, 1]
         when the module is in training mode.
+    crop_mode : {"center", "squash"}
+        Whether resizing keeps proportions, or makes the image a square.
     """
 
     mean: Tensor
@@ -45,8 +47,10 @@ class BatchTransform(nn.Module):
         crop_pct: float = 1.0,
         interpolation: str = "bicubic",
         augment: Callable[[Tensor], Tensor] | None = None,
+        crop_mode: str = "center",
     ):
         super().__init__()
+        self.crop_mode = crop_mode
         self.input_size = input_size
         self.resized = int(np.floor(input_size / crop_pct))
         self.interpolation = InterpolationMode(interpolation)
@@ -59,6 +63,7 @@ class BatchTransform(nn.Module):
         return {
             "input_size": self.input_size,
             "resized": self.resized,
+            "crop_mode": self.crop_mode,
             "interpolation": self.interpolation.value,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
@@ -80,10 +85,11 @@ class BatchTransform(nn.Module):
             batch = batch.expand(-1, 3, -1, -1)
         elif batch.shape[1] == 4:
             batch = batch[:, :3]
-        height, width = batch.shape[-2:]
-        if min(height, width) != self.resized:
+        squash = self.crop_mode == "squash"
+        sides, size = list(batch.shape[-2:]), [self.resized] * (2 if squash else 1)
+        if (sides if squash else [min(sides)]) != size:
             batch = tvf.resize(
-                batch, [self.resized], interpolation=self.interpolation, antialias=True
+                batch, size, interpolation=self.interpolation, antialias=True
             )
             if batch.is_floating_point():
                 # Bicubic overshoots at edges; 8-bit images are clipped as they round.

@@ -69,8 +69,8 @@ class TURNClassifier(BaseFineTuner):
         Peak learning rate (cosine decay) and weight decay; None is the backbone's
         own. The learning rate decides whether fine-tuning helps: tune it first.
     fft_batch_size : int, default=None
-        None is 64, or down to 16 for fewer than 3072 samples: an epoch visits only
-        the believed part of them, and with few steps it would not get far.
+        None is 64, or down to 16 for fewer than 3072 samples: with few steps
+        fine-tuning would not get far.
     fft_warmup : float in [0, 1), default=0.1
         Share of fine-tuning over which the learning rate rises.
     freeze_batch_norm : bool, default=True
@@ -90,7 +90,8 @@ class TURNClassifier(BaseFineTuner):
     batch_size : int, default=64
         For passes without gradients.
     num_workers : int or "auto", default="auto"
-        Processes that decode image files.
+        Processes that decode image files. "auto" is up to 8 with an accelerator and 0
+        on a CPU, where files are decoded by as many threads as torch uses.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1", "mps"; "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"

@@ -22,6 +22,7 @@ from torch import nn
 from sklearn_turn import FeatureExtractor, TURNClassifier
 from sklearn_turn.backbones import ALIASES, check_backbone, load_backbone
 from sklearn_turn.errors import WeightsNotFoundError
+from sklearn_turn.modules import make_embedder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -154,9 +155,14 @@ def test_module_is_copied():
 def test_module_brings_its_own_preprocessing():
     module = tiny("test_vit", num_classes=0)
     module.pretrained_cfg = dict(
-        module.pretrained_cfg, mean=(0.1, 0.2, 0.3), interpolation="bilinear"
+        module.pretrained_cfg,
+        mean=(0.1, 0.2, 0.3),
+        interpolation="bilinear",
+        crop_mode="squash",
     )
     loaded = load_backbone(module)
+    assert make_embedder(loaded, None, raw=False).transform.crop_mode == "squash"
+    assert load_backbone(tiny("test_vit")).crop_mode == "center"
     assert (loaded.input_size, loaded.width) == (160, 64)
     assert loaded.mean == (0.1, 0.2, 0.3)
     assert loaded.interpolation == "bilinear"

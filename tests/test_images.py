@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.stats import binom, kstest
 from sklearn.datasets import load_sample_images
 from timm.data import create_transform
@@ -411,6 +413,63 @@ def test_one_failed_read_names_all_truncated_files(tmp_path, damaged):
     assert caught.value.paths == [str(copy) for copy in copies]
 
 
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_files_read_in_threads_keep_their_order(tmp_path, four_threads, monkeypatch):
+    pixels = random_rgb(n=40)
+    source = as_source(write_pngs(tmp_path, pixels))
+    readers, decode = set(), source.decode
+
+    def slow_to_start(index):
+        readers.add(threading.get_ident())
+        time.sleep(0.01 if index % 4 == 0 else 0)
+        return decode(index)
+
+    monkeypatch.setattr(source, "decode", slow_to_start)
+    order = np.random.RandomState(0).permutation(40)
+    batch = source.load(order.tolist())
+    np.testing.assert_array_equal(batch.permute(0, 2, 3, 1), pixels[order])
+    assert len(readers) > 1
+
+
+def test_datasets_are_read_in_one_thread(four_threads):
+    class OneReader(torch.utils.data.Dataset):
+        """Like a file handle, to be used by one thread."""
+
+        owner = threading.get_ident()
+
+        def __len__(self):
+            return 12
+
+        def __getitem__(self, index):
+            assert threading.get_ident() == self.owner
+            if index == 12:
+                raise IndexError
+            return np.full((4, 4, 3), index, dtype=np.uint8)
+
+    source = as_source(OneReader())
+    assert source.load(list(range(12)))[:, 0, 0, 0].tolist() == list(range(12))
+    assert source.problems(decode=True) == []
+
+
+def test_images_given_are_left_as_they_were():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    given = Image.fromarray(random_rgb(1)[0])
+    given.getexif().update(exif)
+    before = given.tobytes()
+    (loaded,) = load_all([given])
+    loaded.zero_()
+    assert given.tobytes() == before
+    assert given.size == (10, 12)
+
+
 def test_read_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ImageReadError("Two are bad.", ["a", "b"])))
     assert (str(error), error.paths) == ("Two are bad.", ["a", "b"])
@@ -448,7 +507,7 @@ def test_is_images(X, expected):
 # -- transform -----------------------------------------------------------------------
 
 
-def assert_as_timm(X, size, crop_pct, interpolation):
+def assert_as_timm(X, size, crop_pct, interpolation, crop_mode="center"):
     """Compare with timm's Pillow pipeline, in grey levels of 0 to 255.
 
     Measured over 108 settings on photos: mean difference at most 0.008 grey levels,
@@ -459,11 +518,16 @@ def assert_as_timm(X, size, crop_pct, interpolation):
         is_training=False,
         crop_pct=crop_pct,
         interpolation=interpolation,
+        crop_mode=crop_mode,
         **IMAGENET,
     )
     expected = torch.stack([reference(Image.fromarray(x)) for x in X])
     transform = BatchTransform(
-        size, crop_pct=crop_pct, interpolation=interpolation, **IMAGENET
+        size,
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        crop_mode=crop_mode,
+        **IMAGENET,
     ).eval()
     std = torch.tensor(IMAGENET["std"]).view(3, 1, 1)
     levels = ((transform(load_all(X)) - expected) * std * 255).abs()
@@ -478,6 +542,11 @@ def assert_as_timm(X, size, crop_pct, interpolation):
 )
 def test_evaluation_is_timms(photos, size, crop_pct, interpolation):
     assert_as_timm(photos, size, crop_pct, interpolation)
+
+
+@pytest.mark.parametrize(("size", "crop_pct"), [(96, 0.9), (224, 1.0), (427, 1.0)])
+def test_evaluation_squashes_as_timm_does(photos, size, crop_pct):
+    assert_as_timm(photos, size, crop_pct, "bicubic", "squash")
 
 
 def test_evaluation_is_timms_for_tall_images(photos):

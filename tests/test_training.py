@@ -12,14 +12,16 @@ from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 
-from sklearn_turn import Cleansing, GMMNoiseFilter
+from sklearn_turn import Cleansing, GMMNoiseFilter, TURNClassifier
 from sklearn_turn.errors import CleansingWarning
 from sklearn_turn.losses import GCELoss
 from sklearn_turn.noise_filter import draw_balanced
+from sklearn_turn.sources import FeatureRows, Labelled
 from sklearn_turn.training import (
     CosineSchedule,
     Net,
     RobustAfterWarmup,
+    RowBatches,
     SubsetSampler,
     history,
     make_optimizer,
@@ -446,6 +448,36 @@ def test_the_sample_left_out_changes_from_epoch_to_epoch():
     assert len(left_out) > 4
 
 
+def test_rows_are_batched_as_by_a_loader():
+    rng = np.random.RandomState(0)
+    data = Labelled(FeatureRows(rng.randn(50, 3).astype("f4")), rng.randint(4, size=50))
+    options = {"batch_size": 8}
+    samplers = [SubsetSampler(np.random.RandomState(1), **options) for _ in range(2)]
+    for sampler in samplers:
+        sampler.indices = np.arange(5, 50)
+    quick = RowBatches(data, sampler=samplers[0], shuffle=False, **options)
+    loader = torch.utils.data.DataLoader(
+        data, sampler=samplers[1], collate_fn=lambda batch: batch, **options
+    )
+    assert len(quick) == len(loader) == 6
+    for _ in range(2):
+        for (X, y), (expected_X, expected_y) in zip(quick, loader, strict=True):
+            assert torch.equal(X, expected_X)
+            assert torch.equal(y, expected_y)
+
+
+def test_a_loader_asked_for_trains_the_same():
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(60, 5), rng.randint(3, size=60)
+    asked = {"iterator_train__num_workers": 0, "iterator_train__drop_last": False}
+    fits = [
+        TURNClassifier(lp_epochs=3, fft_epochs=2, random_state=0, **options).fit(X, y)
+        for options in ({}, {"lp_params": asked, "fft_params": asked})
+    ]
+    first, second = (clf.predict_proba(X) for clf in fits)
+    np.testing.assert_array_equal(first, second)
+
+
 def test_batch_norm_trains_whatever_the_subset_leaves(numbered):
     X, y = numbered
     net = NeuralNetClassifier(
@@ -563,6 +595,21 @@ def test_optimizer_of_vectors_only_has_no_empty_group():
         [{"params": list(norm.parameters())}], name="adamw", weight_decay=0.1, lr=0.01
     )
     assert [len(group["params"]) for group in optimizer.param_groups] == [2]
+
+
+def test_optimizer_options_win_over_ours():
+    module = nn.Linear(2, 2)
+    for options, fused in (({}, True), ({"fused": False}, False)):
+        optimizer = make_optimizer(
+            [{"params": list(module.parameters())}],
+            name="sgd",
+            weight_decay=0.0,
+            lr=0.1,
+            momentum=0.9,
+            **options,
+        )
+        assert optimizer.defaults["fused"] is fused
+        assert optimizer.defaults["momentum"] == 0.9
 
 
 # -- history --------------------------------------------------------------------------

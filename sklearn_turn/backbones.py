@@ -352,8 +352,8 @@ def _weights_must_be_had(name: str, *, wanted: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not wanted:
-            raise
+        if not wanted or isinstance(error, (TypeError, AssertionError)):
+            raise  # of the module, before any weights are asked for
         raise WeightsNotFoundError(
             f"The weights of {name!r} could not be had ({type(error).__name__}). Ways "
             "out: pass pretrained='path/to/weights.safetensors' with a downloaded "

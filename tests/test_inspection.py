@@ -174,3 +174,9 @@ def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch, absent):
     monkeypatch.setitem(sys.modules, absent, None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-turn\[plots\]'"):
         LossMixtureDisplay.from_estimator(fitted)
+
+
+def test_without_cleansing_there_is_nothing_to_draw(blobs):
+    clf = TURNClassifier(lp_epochs=1, fft_epochs=1, cleansing=None)
+    with pytest.raises(ValueError, match="fitted without cleansing.*cleansing='epoch'"):
+        LossMixtureDisplay.from_estimator(clf.fit(blobs.X, blobs.y))

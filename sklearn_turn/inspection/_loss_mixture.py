@@ -69,8 +69,19 @@ class LossMixtureDisplay:
         Returns
         -------
         LossMixtureDisplay
+
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted without cleansing.
         """
-        check_is_fitted(estimator, ("losses_", "noise_filter_"))
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "noise_filter_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} was fitted without cleansing, so "
+                "there are no losses and no mixture to draw. Fit with "
+                "cleansing='epoch' or 'once'."
+            )
         losses = np.asarray(estimator.losses_)
         display = cls(
             losses=losses,

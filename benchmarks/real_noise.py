@@ -62,9 +62,7 @@ def variants(common: dict[str, Any]) -> dict[str, Any]:
         "TURN, balance=None": {"balance": None},
         "TURN, fft_epochs=10": {"fft_epochs": 10},
         "TURN, fft_epochs=10, balance=None": {"fft_epochs": 10, "balance": None},
-        "TURN, cleansing once": {"cleansing": "once"},
         "TURN, tau=0.5": {"tau": 0.5},
-        "TURN, tau=0.7": {"tau": 0.7},
         "TURN, batches of 8": {"fft_batch_size": 8},
     }
     return {k: TURNClassifier(**common, **v) for k, v in changes.items()}

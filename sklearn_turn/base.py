@@ -55,7 +55,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         "q": [Interval(Real, 0, 1, closed="both")],
         "lp_epochs": [Interval(Integral, 0, None, closed="left")],
         "lp_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
-        "lp_lr": [Interval(Real, 0, None, closed="neither")],
+        "lp_lr": [Interval(Real, 0, None, closed="neither"), None],
         "lp_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "lp_params": [dict, None],
         "fft_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -286,7 +286,7 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
                 max_epochs=self.lp_epochs,
                 batch_size=self.lp_batch_size
                 or _batch_size(len(rows), steps=24, most=128, least=8),
-                lr=self.lp_lr,
+                lr=self._head_lr(features.shape[1]),
                 optimizer__name="adamw",
                 optimizer__weight_decay=0.0,
                 extra=self.lp_params,
@@ -317,7 +317,8 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
             momentum = recipe.momentum
         else:
             # Only a head on features: go on as the probe did.
-            optimizer, lr, decay, momentum = "adamw", self._head_lr(), 0.0, 0.0
+            lr = self._head_lr(head.in_features)
+            optimizer, decay, momentum = "adamw", 0.0, 0.0
         options: dict[str, Any] = {
             "max_epochs": self.fft_epochs,
             "batch_size": self.fft_batch_size
@@ -349,8 +350,14 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         )
         return _fit_net(net, task.source, task)
 
-    def _head_lr(self) -> float:
-        return getattr(self, "lp_lr", 1e-3)
+    def _head_lr(self, width: int) -> float:
+        """Learning rate of a head on standardised features.
+
+        With more features every step changes the outputs more, and wrong labels are
+        learned by heart sooner.
+        """
+        chosen: float | None = getattr(self, "lp_lr", None)
+        return chosen or 1e-3 * min(1.0, (192 / width) ** 0.5)
 
     def _net_options(
         self,

@@ -45,8 +45,9 @@ class TURNClassifier(BaseFineTuner):
         a gradient C^-q times smaller.
     q : float in [0, 1], default=0.7
         Robustness of the probe's generalised cross-entropy; 0 is cross-entropy.
-    lp_lr : float, default=1e-3
-        Peak learning rate of the probe (AdamW, cosine decay).
+    lp_lr : float, default=None
+        Peak learning rate of the probe (AdamW, cosine decay). None is 1e-3 for up to
+        192 features, and 1e-3 * sqrt(192 / n_features) for more.
     lp_batch_size : int, default=None
         None is 128, or less for fewer than 3072 samples, so that an epoch has about
         24 steps: with few, the probe would not get far.
@@ -186,7 +187,7 @@ class TURNClassifier(BaseFineTuner):
         lp_epochs: int = 20,
         lp_warmup_epochs: int = 2,
         q: float = 0.7,
-        lp_lr: float = 1e-3,
+        lp_lr: float | None = None,
         lp_batch_size: int | None = None,
         cleansing: str | None = "epoch",
         tau: float = 0.6,

@@ -368,6 +368,17 @@ def test_features_of_a_backbone_stand_in_for_images(digits):
 # -- a probe that collapses -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("width, rate", [(3, 1e-3), (192, 1e-3), (768, 5e-4)])
+def test_wide_features_are_probed_slower(width, rate):
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(40, width), np.arange(40) % 2
+    phases = TURNClassifier(lp_epochs=1, fft_epochs=1, random_state=0).fit(X, y)
+    assert phases.probe_.lr == pytest.approx(rate)
+    assert phases.net_.lr == pytest.approx(rate)
+    chosen = LinearProbing(lp_epochs=1, lp_lr=0.02).fit(X, y)
+    assert chosen.net_.lr == 0.02
+
+
 def _many_classes():
     X, y = make_blobs(600, centers=30, n_features=5, random_state=0)
     return (

@@ -66,7 +66,7 @@ on_bad_image, random_state, verbose : see :class:`~sklearn_turn.TURNClassifier`
         q: float = 0.7,
         lp_epochs: int = 20,
         lp_warmup_epochs: int = 2,
-        lp_lr: float = 1e-3,
+        lp_lr: float | None = None,
         lp_batch_size: int | None = None,
         input_size: int | None = None,
         crop_pct: float | None = None,

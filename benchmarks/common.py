@@ -76,14 +76,17 @@ def counted_passes() -> Iterator[Passes]:
         hook.remove()
 
 
-def save(name: str, payload: dict[str, Any], markdown: str) -> None:
-    """Write ``results/name.json`` and ``results/name.md``."""
+def save(
+    name: str, payload: dict[str, Any], markdown: str, *, show: bool = True
+) -> None:
+    """Write ``results/name.json`` and ``results/name.md``, and print the latter."""
     RESULTS.mkdir(exist_ok=True)
     payload = {"machine": machine(), **payload}
     (RESULTS / f"{name}.json").write_text(json.dumps(payload, indent=1) + "\n")
     described = ", ".join(f"{k} {v}" for k, v in payload["machine"].items() if v)
     (RESULTS / f"{name}.md").write_text(f"{markdown}\n\nMachine: {described}.\n")
-    print(markdown)
+    if show:
+        print(markdown)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -28,7 +28,7 @@ from sklearn_turn.baselines import FullFineTuning, LinearProbing
 # Images for training, held-out noisy validation and clean test; input side; seeds.
 SIZES = {
     "smoke": {"train": 300, "valid": 150, "test": 300, "input_size": 64, "seeds": 1},
-    "quick": {"train": 450, "valid": 500, "test": 1000, "input_size": 96, "seeds": 3},
+    "quick": {"train": 400, "valid": 400, "test": 800, "input_size": 96, "seeds": 3},
     "medium": {"train": 800, "valid": 1000, "test": 1000, "input_size": 96, "seeds": 3},
     "full": {
         "train": 10000,
@@ -160,7 +160,8 @@ def measure(
 
 def run(args: argparse.Namespace, root: Path) -> None:
     size = SIZES[args.size]
-    records = []
+    records: list[dict[str, Any]] = []
+    text = "Nothing was asked for."
     started = time.perf_counter()
     for name in args.backbones:
         common = {
@@ -186,7 +187,9 @@ def run(args: argparse.Namespace, root: Path) -> None:
                 }
                 records.append(record)
                 print(f"{name} {noise} {label}: {summary(record)}", flush=True)
-    report(args, records, time.perf_counter() - started)
+                # After every method: a run that is stopped leaves what it measured.
+                text = report(args, records, time.perf_counter() - started)
+    print(text)
 
 
 def summary(record: dict[str, Any]) -> list[str]:
@@ -213,11 +216,11 @@ def summary(record: dict[str, Any]) -> list[str]:
 
 def report(
     args: argparse.Namespace, records: list[dict[str, Any]], seconds: float
-) -> None:
+) -> str:
+    """Write the results so far, and return the tables."""
     size = SIZES[args.size]
-    kinds = [
-        k for k, used in (("variants", args.variants), ("tuned", args.tune)) if used
-    ]
+    asked = {"variants": args.variants, "tuned": args.rates}
+    kinds = [name for name, used in asked.items() if used]
     file = "_".join(["real_noise", args.size, *kinds])
     text = [
         f"# Human label noise, {args.size} size{', '.join(['', *kinds])}\n",
@@ -249,7 +252,8 @@ def report(
                 text.append("\nAccuracy on noisy validation labels (%), by rate:\n")
                 text.append(tuning_table(rows, args.rates))
     payload = {"size": args.size, **size, "seconds": seconds, "records": records}
-    save(file, payload, "\n".join(text))
+    save(file, payload, "\n".join(text), show=False)
+    return "\n".join(text)
 
 
 def tuning_table(rows: list[dict[str, Any]], rates: Sequence[float]) -> str:

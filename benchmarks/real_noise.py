@@ -236,7 +236,8 @@ def report(
             "seeds."
             if args.rates
             else "the library's default, the same for all."
-        ),
+        )
+        + " What was tried besides is in real_noise_notes.md.",
     ]
     for name in dict.fromkeys(r["backbone"] for r in records):
         for noise in dict.fromkeys(r["noise"] for r in records):

@@ -20,7 +20,7 @@ def autocast(
     On a CPU the backward passes of two kernels are slow in bfloat16: that of fused
     attention, which training replaces by plain matrix products, and that of grouped
     convolutions, which training leaves in float32. Small images train up to twice as
-    fast, a ConvNeXt-T a third faster, and nothing slower
+    fast, a ConvNeXt-T a third faster, a ViT-B/16 and a ResNet-50 alike
     (``benchmarks/results/cpu_training.md``).
 
     Parameters

@@ -148,12 +148,13 @@ def forward_all(
         for batch in progress(loader, description, runtime.verbose):
             out = module(batch.to(runtime.device, non_blocking=True))
             if result is None:
-                result = torch.empty((len(source), *out.shape[1:]), dtype=out.dtype)
+                # Made in inference mode, it could not take part in training.
+                with torch.inference_mode(False):
+                    result = torch.empty((len(source), *out.shape[1:]), dtype=out.dtype)
             result[start : start + len(out)] = out
             start += len(out)
     assert result is not None, "sources are never empty"
-    # Made in inference mode, it could not take part in training.
-    return result.clone() if result.is_inference() else result
+    return result
 
 
 @contextlib.contextmanager

@@ -244,10 +244,8 @@ class BaseFineTuner(ClassifierMixin, BaseEstimator):
         """Scale, head and losses before any training: every class equally likely."""
         scale: nn.Module = nn.Identity()
         if isinstance(task.source, FeatureRows):
-            scale, width = (
-                Standardize(task.source.rows, of_backbone=False),
-                task.source.rows.shape[1],
-            )
+            scale = Standardize(task.source.rows, of_backbone=False)
+            width = task.source.rows.shape[1]
         else:
             assert task.backbone is not None, "images have a backbone"
             width = task.backbone.width

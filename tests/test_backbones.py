@@ -20,8 +20,10 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from sklearn_turn import FeatureExtractor, TURNClassifier
+from sklearn_turn._runtime import Runtime, forward_all
 from sklearn_turn.backbones import ALIASES, check_backbone, load_backbone
 from sklearn_turn.errors import WeightsNotFoundError
+from sklearn_turn.images import as_source
 from sklearn_turn.modules import make_embedder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -645,3 +647,27 @@ def test_real_mobilenet_loads_without_batch_counters(assets):
         assert torch.equal(found[name], stored[name])
     assert (loaded.width, loaded.input_size) == (1280, 224)
     assert (loaded.mean, loaded.std) == IMAGENET
+
+
+@pytest.mark.parametrize(
+    "error, reported",
+    [(OSError, WeightsNotFoundError), (AssertionError, AssertionError)],
+)
+def test_errors_of_the_module_are_not_blamed_on_weights(monkeypatch, error, reported):
+    def fail(*args, **options):
+        raise error("of its own")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(reported) as caught:
+        load_backbone("test_resnet")
+    assert error in (type(caught.value), type(caught.value.__cause__))
+
+
+def test_features_can_take_part_in_training(images):
+    runtime = Runtime.resolve(
+        device="cpu", precision="float32", batch_size=16, num_workers=0
+    )
+    embed = make_embedder(load_backbone(Pooling()), None, raw=False)
+    features = forward_all(embed, as_source(images.X), runtime)
+    assert not features.is_inference()
+    nn.Linear(3, 2)(features).sum().backward()

@@ -18,7 +18,7 @@ import timm
 import torch
 
 import sklearn_turn
-from sklearn_turn.modules import Embedder
+from sklearn_turn.backbones import Embedder
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 from common import save, table
 
-from sklearn_turn import modules
+from sklearn_turn.training import modules
 from sklearn_turn.backbones import load_backbone
 
 # Backbone, input side, batch size.

@@ -24,10 +24,10 @@ from PIL import Image
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_turn import TURNClassifier
-from sklearn_turn._runtime import Runtime, forward_all
+from sklearn_turn.training.runtime import Runtime, forward_all
 from sklearn_turn.backbones import load_backbone
-from sklearn_turn.images import as_source
-from sklearn_turn.modules import make_embedder
+from sklearn_turn.inputs import as_source
+from sklearn_turn.backbones import make_embedder
 
 BATCH = 64
 

@@ -24,12 +24,12 @@ import torch
 from common import save, table
 from torch import nn
 
-from sklearn_turn._runtime import Runtime, forward_all
+from sklearn_turn.training.runtime import Runtime, forward_all
 from sklearn_turn.backbones import load_backbone
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
-from sklearn_turn.images import as_source
+from sklearn_turn.inputs import as_source
 from sklearn_turn.losses import generalized_cross_entropy
-from sklearn_turn.modules import make_embedder
+from sklearn_turn.backbones import make_embedder
 
 CLASSES = 10
 

@@ -27,13 +27,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from sklearn_turn import GMMNoiseFilter
-from sklearn_turn._feature_cache import open_cache
-from sklearn_turn._runtime import Runtime
+from sklearn_turn.features.store import open_cache
+from sklearn_turn.training.runtime import Runtime
 from sklearn_turn.backbones import load_backbone
 from sklearn_turn.baselines import LinearProbing
 from sklearn_turn.datasets import load_image_folder
-from sklearn_turn.images import as_source
-from sklearn_turn.modules import make_embedder
+from sklearn_turn.inputs import as_source
+from sklearn_turn.backbones import make_embedder
 
 WIDTH, BATCH = 768, 64
 

@@ -8,14 +8,14 @@ __version__ = "0.1.0.dev0"
 # Name -> module. Resolved on first use, so that importing the package stays light:
 # torch and timm are loaded by what needs them.
 _EXPORTS = {
-    "Cleansing": "training",
+    "Cleansing": "training.cleansing",
     "FeatureExtractor": "features",
-    "FeatureMemory": "memory",
-    "GMMNoiseFilter": "noise_filter",
+    "FeatureMemory": "features.memory",
+    "GMMNoiseFilter": "selection",
     "NoiseFilteredClassifier": "filtered_classifier",
     "TURNClassifier": "turn",
 }
-_SUBMODULES = ["baselines", "datasets", "errors", "inspection", "noise"]
+_SUBMODULES = ["baselines", "datasets", "exceptions", "inspection", "noise"]
 
 __all__ = sorted(_EXPORTS) + _SUBMODULES
 

@@ -26,25 +26,35 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from ._runtime import Runtime, forward_all, free_memory, seeded
-from ._task import Task
-from ._validation import BACKBONE_CONSTRAINTS, check_labels, encode_labels
-from .backbones import Backbone, check_backbone, load_backbone
-from .errors import CollapsedProbeWarning, SkippedImageWarning
-from .features import extract_features
-from .images import as_source, is_images, raise_if_unreadable
-from .losses import GCELoss
-from .modules import Classifier, Embedder, Standardize, linear_head, make_embedder
-from .sources import FeatureRows, Labelled, Source, Subset
-from .training import (
-    CosineSchedule,
-    Net,
-    RandomOrder,
-    RobustAfterWarmup,
-    RowBatches,
-    make_optimizer,
+from .backbones import (
+    Backbone,
+    BatchTransform,
+    Embedder,
+    check_backbone,
+    load_backbone,
+    make_embedder,
 )
-from .transforms import AUGMENTATIONS, BatchTransform
+from .backbones.augment import AUGMENTATIONS
+from .exceptions import CollapsedProbeWarning, SkippedImageWarning
+from .features import extract_features
+from .inputs import (
+    FeatureRows,
+    Source,
+    Subset,
+    as_source,
+    is_images,
+    raise_if_unreadable,
+)
+from .inputs.labels import check_labels, encode_labels
+from .losses import GCELoss
+from .parameters import BACKBONE_CONSTRAINTS
+from .task import Task
+from .training.batches import Labelled, RandomOrder, RowBatches
+from .training.modules import Classifier, Standardize, linear_head
+from .training.net import Net
+from .training.optimizers import make_optimizer
+from .training.runtime import Runtime, forward_all, free_memory, seeded
+from .training.schedules import CosineSchedule, RobustAfterWarmup
 
 
 class BaseFineTuner(ClassifierMixin, BaseEstimator):

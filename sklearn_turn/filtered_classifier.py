@@ -20,9 +20,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from ._mixture import Floats
-from ._validation import check_labels, encode_labels
-from .noise_filter import GMMNoiseFilter
+from .inputs.labels import check_labels, encode_labels
+from .selection import GMMNoiseFilter
+from .selection.mixture import Floats
 
 # Forests and nearest neighbours give probabilities of exactly zero. Their infinite
 # losses, or merely large ones, would leave no scale on which the others differ.

@@ -12,12 +12,14 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor, nn
 
-from ._task import Task
 from .backbones import BackboneLike
 from .base import BaseFineTuner
-from .noise_filter import GMMNoiseFilter
-from .sources import FeatureRows, Labelled
-from .training import Cleansing, history, per_sample_losses
+from .inputs import FeatureRows
+from .selection import GMMNoiseFilter
+from .task import Task
+from .training.batches import Labelled
+from .training.cleansing import Cleansing, per_sample_losses
+from .training.net import history
 
 
 class TURNClassifier(BaseFineTuner):

@@ -24,7 +24,7 @@ ESTIMATORS = [
 
 
 # The checks fit on a handful of samples, about which the library warns.
-@pytest.mark.filterwarnings("ignore::sklearn_turn.errors.CleansingWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_turn.exceptions.CleansingWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator(estimator, check):
     check(estimator)

@@ -26,7 +26,7 @@ from torch import nn
 import sklearn_turn
 from sklearn_turn import FeatureExtractor, GMMNoiseFilter, TURNClassifier
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
-from sklearn_turn.errors import (
+from sklearn_turn.exceptions import (
     CleansingWarning,
     CollapsedProbeWarning,
     SkippedImageWarning,

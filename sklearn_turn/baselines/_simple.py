@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
-from .._task import Task
 from ..backbones import BackboneLike
 from ..base import BaseFineTuner
 from ..losses import GCELoss
-from ..training import history
+from ..task import Task
+from ..training.net import history
 
 
 def _constraints(prefixes: tuple[str, ...]) -> dict[str, Any]:

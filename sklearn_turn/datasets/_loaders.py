@@ -146,7 +146,7 @@ def load_dataset(
     >>> load_dataset(pairs).target.tolist()
     [0, 1, 0, 1, 0, 1]
     """
-    from ..images import DatasetImages
+    from ..inputs import DatasetImages
 
     data = DatasetImages(dataset, image=image)
     target = np.asarray(_labels(dataset, label))

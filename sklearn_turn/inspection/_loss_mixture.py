@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from .._mixture import TwoGaussians
+from ..selection.mixture import TwoGaussians
 
 
 class LossMixtureDisplay:

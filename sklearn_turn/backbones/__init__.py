@@ -1,0 +1,18 @@
+"""Backbones: a name, factory or module becomes a module from images to features."""
+
+from .embedder import Embedder, make_embedder
+from .loading import Backbone, BackboneLike, check_backbone, load_backbone
+from .recipes import ALIASES, Recipe
+from .transforms import BatchTransform
+
+__all__ = [
+    "ALIASES",
+    "Backbone",
+    "BackboneLike",
+    "BatchTransform",
+    "Embedder",
+    "Recipe",
+    "check_backbone",
+    "load_backbone",
+    "make_embedder",
+]

@@ -1,0 +1,22 @@
+"""Every kind of X becomes one indexable source."""
+
+from .arrays import ArrayImages, FeatureRows, RawInputs
+from .dispatch import as_source, is_images
+from .files import DatasetImages, ImageFiles, PILImages, raise_if_unreadable
+from .source import Batch, Ragged, Source, Subset
+
+__all__ = [
+    "ArrayImages",
+    "Batch",
+    "DatasetImages",
+    "FeatureRows",
+    "ImageFiles",
+    "PILImages",
+    "Ragged",
+    "RawInputs",
+    "Source",
+    "Subset",
+    "as_source",
+    "is_images",
+    "raise_if_unreadable",
+]

@@ -1,0 +1,124 @@
+"""Sources over arrays: images, features and raw samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .source import Source
+
+_CHANNELS = (1, 3, 4)
+
+
+class ArrayImages(Source):
+    """Images in one array of shape (n, H, W), (n, H, W, C) or (n, C, H, W)."""
+
+    def __init__(self, array: NDArray[Any]):
+        self.array = array
+        self.item_shape = tuple(array.shape[1:])
+        self._channels_last = array.ndim == 4 and array.shape[3] in _CHANNELS
+        channels_first = array.ndim == 4 and array.shape[1] in _CHANNELS
+        if array.ndim == 4 and not (self._channels_last or channels_first):
+            raise ValueError(
+                f"Images of shape {self.item_shape} have no axis of 1, 3 or 4 channels "
+                "first or last. Expected (n, height, width, channels) or "
+                "(n, channels, height, width)."
+            )
+        if array.dtype.kind == "f":
+            self._check_floats()
+        elif array.dtype != np.uint8:
+            raise ValueError(
+                f"Images must be uint8 in 0..255 or floats in [0, 1], not "
+                f"{array.dtype}. Convert them, for example with X.astype('uint8')."
+            )
+
+    def _check_floats(self) -> None:
+        for start in range(0, len(self.array), 256):
+            chunk = np.asarray(self.array[start : start + 256])
+            low, high = chunk.min(), chunk.max()
+            if not (np.isfinite(low) and np.isfinite(high)):
+                bad = ~np.isfinite(chunk).all(axis=tuple(range(1, chunk.ndim)))
+                raise ValueError(
+                    f"Input X contains NaN or infinity, first in image "
+                    f"{start + int(np.argmax(bad))}. Repair or drop such images."
+                )
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f"Float images must lie in [0, 1], but values from {low:.4g} to "
+                    f"{high:.4g} were found. Divide by the largest possible value "
+                    "(255 for 8-bit images), or pass uint8. Do not normalise: the "
+                    "backbone's mean and standard deviation are applied for you."
+                )
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        rows = np.asarray(self.array[np.asarray(indices)])
+        batch = torch.from_numpy(rows.astype(rows.dtype.newbyteorder("="), copy=False))
+        if batch.dtype not in (torch.uint8, torch.float32):
+            batch = batch.float()
+        if batch.ndim == 3:
+            return batch[:, None]
+        return batch.permute(0, 3, 1, 2) if self._channels_last else batch
+
+
+class FeatureRows(Source):
+    """Precomputed features: the rows of a 2-D float32 array."""
+
+    def __init__(self, rows: NDArray[np.float32] | Tensor):
+        if isinstance(rows, np.ndarray) and not rows.flags.writeable:
+            rows = rows.copy()  # torch has no read-only tensors
+        self.rows = torch.as_tensor(rows)
+        self.item_shape = tuple(self.rows.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        return self.rows[torch.as_tensor(indices)]
+
+
+class RawInputs(Source):
+    """Rows of an array that a backbone of your own takes as they are.
+
+    For text and other data: token ids, or vectors, of shape (n_samples, ...). Wrapped
+    in this, a 2-D array is not mistaken for precomputed features.
+
+    Parameters
+    ----------
+    array : array-like of shape (n_samples, ...)
+        Integers become int64, floats float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_turn.inputs import RawInputs
+    >>> tokens = RawInputs(np.array([[2, 7, 1], [5, 0, 0]]))
+    >>> len(tokens), tokens[np.array([1])].load([0]).tolist()
+    (2, [[5, 0, 0]])
+    """
+
+    is_raw = True
+
+    def __init__(self, array: Any):
+        array = np.asarray(array)
+        if array.dtype.kind not in "iufb" or array.ndim < 2:
+            raise ValueError(
+                "Raw inputs must be a numeric array of shape (n_samples, ...), not "
+                f"{array.dtype} of shape {array.shape}."
+            )
+        self.array = array
+        self.item_shape = tuple(array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        rows = torch.from_numpy(np.ascontiguousarray(self.array[np.asarray(indices)]))
+        return rows.float() if rows.is_floating_point() else rows.long()

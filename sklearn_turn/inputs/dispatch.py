@@ -1,0 +1,104 @@
+"""Every kind of X becomes one source."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .arrays import ArrayImages
+from .files import DatasetImages, ImageFiles, PILImages, raise_if_unreadable
+from .source import Source
+
+
+def is_images(X: Any) -> bool:
+    """Whether X holds images or paths; everything else is taken as features."""
+    if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf_dataset(X):
+        return True
+    if hasattr(X, "columns") or isinstance(X, (str, bytes)):
+        return False
+    first = _first(X)
+    if isinstance(first, (str, os.PathLike, Image.Image)):
+        return getattr(X, "ndim", 1) == 1
+    if isinstance(X, (list, tuple)) and isinstance(first, (np.ndarray, Tensor)):
+        return first.ndim in (2, 3)
+    return getattr(X, "ndim", 0) in (3, 4)
+
+
+def as_source(X: Any, *, check: bool = True) -> Source:
+    """Turn images, paths or a dataset into a :class:`Source`.
+
+    Parameters
+    ----------
+    X : images, paths, a dataset or a source
+        An array or tensor of shape (n, H, W), (n, H, W, C) or (n, C, H, W), uint8 or
+        float in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped) channels;
+        a list of PIL images or of arrays; a list, array or Series of paths; a
+        map-style torch or Hugging Face dataset.
+    check : bool, default=True
+        Look for missing and unreadable files first.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError
+        If X is none of these, or its values are out of range.
+    ImageReadError
+        If files are missing or unreadable.
+    """
+    source = _to_source(X)
+    if len(source) == 0:
+        raise ValueError("Found array with 0 sample(s): X holds no images.")
+    if check:
+        raise_if_unreadable(source)
+    return source
+
+
+def _to_source(X: Any) -> Source:
+    if isinstance(X, Source):
+        return X
+    if isinstance(X, torch.utils.data.IterableDataset):
+        raise ValueError(
+            "An iterable dataset has no length and no order; pass a map-style one."
+        )
+    if isinstance(X, torch.utils.data.Dataset) or _is_hf_dataset(X):
+        return DatasetImages(X)
+    first = _first(X)
+    if isinstance(first, (str, os.PathLike)):
+        return ImageFiles(list(X))
+    if isinstance(first, Image.Image):
+        return PILImages(list(X))
+    if isinstance(X, (list, tuple)) and isinstance(first, (np.ndarray, Tensor)):
+        return DatasetImages(X, image=None)
+    array = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    if not isinstance(array, np.ndarray):
+        array = np.asarray(array)
+    if array.ndim not in (3, 4) or array.dtype.kind not in "uifb":
+        raise ValueError(
+            f"Expected images of shape (n, height, width, channels) or (n, channels, "
+            f"height, width), file paths, PIL images or a dataset; got an array of "
+            f"shape {array.shape} and type {array.dtype}."
+        )
+    return ArrayImages(array)
+
+
+def _first(X: Any) -> Any:
+    """First item of a sequence, array or Series; None when there is none."""
+    try:
+        return None if len(X) == 0 else X.iloc[0] if hasattr(X, "iloc") else X[0]
+    except (TypeError, KeyError, IndexError):
+        return None
+
+
+def _is_hf_dataset(X: Any) -> bool:
+    # Asked without importing a package the user may not have.
+    module = sys.modules.get("datasets")
+    return module is not None and isinstance(X, getattr(module, "Dataset", ()))

@@ -1,0 +1,84 @@
+"""Checks and encoding of labels, made before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite
+
+
+def check_no_missing_labels(y: Any, name: str = "y") -> None:
+    """Raise if a label is missing: None, NaN or pandas' NA.
+
+    Parameters
+    ----------
+    y : array-like
+    name : str, default="y"
+        What the caller calls it.
+
+    Raises
+    ------
+    ValueError
+    """
+    if getattr(getattr(y, "dtype", None), "kind", "O") in "iub":
+        return
+    # As objects: np.asarray makes strings of the None and NaN in a list of strings.
+    labels = y if isinstance(y, (list, tuple)) else np.asarray(y)
+    missing = [_is_missing(v) for v in np.asarray(labels, dtype=object).ravel()]
+    if any(missing):
+        raise ValueError(
+            f"Input {name} contains NaN: {sum(missing)} missing labels (None or NaN), "
+            f"the first at index {missing.index(True)}. Drop these samples first."
+        )
+
+
+def check_labels(y: Any) -> None:
+    """Raise if labels are missing, infinite or of mixed types.
+
+    scikit-learn's own checks fail on these with messages about something else.
+    """
+    check_no_missing_labels(y)
+    labels = np.asarray(y)
+    if labels.ndim == 1:
+        encode_labels(labels)
+
+
+def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Sorted distinct labels, and each label's place among them.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Given labels, of any type that sorts.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of shape (n_samples,), int
+        ``classes[codes]`` equals ``y``.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing or infinite, or the labels mix types.
+    """
+    check_no_missing_labels(y)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    try:
+        return np.unique(y, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(v).__name__ for v in y})
+        raise ValueError(
+            f"The labels mix types that do not sort: {', '.join(kinds)}. Convert them "
+            "to one type, for example with y.astype(str)."
+        ) from None
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA has no truth value
+        return True

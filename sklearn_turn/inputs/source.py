@@ -1,0 +1,138 @@
+"""One indexable source of samples, whatever they are.
+
+A source has a length, a stable order and reads a batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .keys import content_key
+
+
+class Ragged:
+    """A batch of images of different sizes: a list of (C, H, W) tensors."""
+
+    def __init__(self, images: list[Tensor]):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, *args: Any, **kwargs: Any) -> Ragged:
+        """Move every image, as :meth:`torch.Tensor.to`."""
+        return Ragged([image.to(*args, **kwargs) for image in self.images])
+
+    def pin_memory(self) -> Ragged:
+        """Pin every image; called by torch's loader."""
+        return Ragged([image.pin_memory() for image in self.images])
+
+
+Batch = Tensor | Ragged
+
+
+class Source(torch.utils.data.Dataset):
+    """Samples in a fixed order, read a batch at a time.
+
+    scikit-learn can split a source as it splits an array: indexing with an array or a
+    slice gives a source of those samples, without reading any.
+
+    Attributes
+    ----------
+    item_shape : tuple of int or None
+        Shape of one sample as given, when all have the same; predictions are then
+        refused for another shape.
+    decodes : bool
+        Whether reading costs CPU work per sample, worth a loader process.
+    is_raw : bool
+        Whether samples go to the backbone as they are, without an image transform.
+    """
+
+    item_shape: tuple[int, ...] | None = None
+    decodes = False
+    is_raw = False
+
+    def __len__(self) -> int:
+        raise TypeError(f"{type(self).__name__} has no length.")
+
+    def load(self, indices: Sequence[int]) -> Batch:
+        """Return the samples at ``indices`` as one batch, images as (n, C, H, W)."""
+        raise TypeError(f"{type(self).__name__} cannot be read.")
+
+    def keys(self, indices: Sequence[int]) -> list[bytes]:
+        """Identify samples by content, for the feature cache."""
+        batch = self.load(indices)
+        items = batch.images if isinstance(batch, Ragged) else batch
+        return [content_key(item.numpy()) for item in items]
+
+    def fit_to(self, size: int) -> None:
+        """Say how many pixels a side will be used, so that no more need be decoded."""
+
+    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
+        """Unreadable samples: position, name and reason.
+
+        Parameters
+        ----------
+        decode : bool
+            Read every sample in full; else only what can be told at a glance.
+        """
+        return []
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_samples,)``; makes scikit-learn index this as an array."""
+        return (len(self),)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):  # scikit-learn writes source[rows, ...]
+            key = key[0]
+        if isinstance(key, (int, np.integer)):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"Sample {key} of {len(self)}.")
+            batch = self.load([int(key) % len(self)])
+            return batch.images[0] if isinstance(batch, Ragged) else batch[0]
+        return Subset(self, np.arange(len(self))[key])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        # torch's loader asks for a whole batch when this method exists.
+        return self.load(indices)
+
+
+class Subset(Source):
+    """Some samples of another source, in the order given."""
+
+    def __init__(self, source: Source, indices: NDArray[np.intp]):
+        if isinstance(source, Subset):
+            indices = source.indices[indices]
+            source = source.source
+        self.source: Source = source
+        self.indices: NDArray[np.intp] = indices
+        self.item_shape = source.item_shape
+        self.decodes = source.decodes
+        self.is_raw = source.is_raw
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, indices: Sequence[int]) -> Batch:
+        return self.source.load(self.indices[np.asarray(indices)].tolist())
+
+    def keys(self, indices: Sequence[int]) -> list[bytes]:
+        return self.source.keys(self.indices[np.asarray(indices)].tolist())
+
+    def fit_to(self, size: int) -> None:
+        self.source.fit_to(size)
+
+    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
+        place = {int(index): i for i, index in enumerate(self.indices)}
+        return [
+            (place[index], name, why)
+            for index, name, why in self.source.problems(decode=decode)
+            if index in place
+        ]

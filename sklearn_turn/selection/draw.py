@@ -1,0 +1,49 @@
+"""The training subset drawn from the samples selected as clean."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mixture import Ints
+
+Mask = NDArray[np.bool_]
+
+
+def draw_balanced(
+    clean_mask: Mask,
+    y: Ints,
+    balance: str | float | None,
+    random_state: np.random.RandomState,
+) -> Ints:
+    """Draw the training subset from the samples believed clean.
+
+    TURN draws the same number n from every class, n being the smallest class's clean
+    count.
+
+    Parameters
+    ----------
+    clean_mask : ndarray of shape (n_samples,), bool
+    y : ndarray of shape (n_samples,), int
+        Labels in ``0 .. n_classes - 1``.
+    balance : "min", float >= 1 or None
+        At most n per class ("min"), ``balance * n`` (a number), or all (None).
+    random_state : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n_drawn,), int
+        Sorted indices.
+    """
+    chosen = np.flatnonzero(clean_mask)
+    if balance is None or not len(chosen):
+        return chosen
+    counts = np.bincount(y[chosen])
+    factor = 1.0 if balance == "min" else float(balance)
+    limit = int(factor * counts[counts > 0].min())
+    # One shuffle, then the rank of each sample within its class: no loop over classes.
+    chosen = random_state.permutation(chosen)
+    by_class = np.argsort(y[chosen], kind="stable")
+    first = np.cumsum(counts) - counts
+    rank = np.arange(len(chosen)) - first[y[chosen[by_class]]]
+    return np.sort(chosen[by_class[rank < limit]])

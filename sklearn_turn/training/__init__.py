@@ -1,0 +1,1 @@
+"""How a net runs and is trained."""

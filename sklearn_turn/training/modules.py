@@ -1,0 +1,69 @@
+"""The parts of a model: embed, scale, classify."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Standardize(nn.Module):
+    """Fixed shift and scale of each feature, taken from the training features.
+
+    It conditions the linear probe whatever the backbone, and stays between backbone
+    and head while both are fine-tuned; with the head it is one affine map.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, width)
+    of_backbone : bool
+        Whether a backbone made them, so that they share a scale and may change.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: Tensor, *, of_backbone: bool):
+        super().__init__()
+        std = features.std(dim=0, correction=0)
+        # A constant feature, up to rounding, carries nothing and keeps its scale.
+        floor = 1e-6 * features.abs().amax(dim=0).clamp(min=1e-12)
+        if of_backbone:
+            # Nor may one that hardly varies be blown up: it will vary as soon as the
+            # backbone is trained. A table's columns may differ in unit, and do not.
+            floor = floor.maximum(0.01 * std.square().mean().sqrt())
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("std", torch.where(std > floor, std, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """The whole model, g(f(x)): embed, scale, classify.
+
+    Parameters
+    ----------
+    embed : Module
+        Raw batch to features; the identity for precomputed features.
+    scale : Module
+    head : Linear
+    """
+
+    def __init__(self, embed: nn.Module, scale: nn.Module, head: nn.Linear):
+        super().__init__()
+        self.embed = embed
+        self.scale = scale
+        self.head = head
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.head(self.scale(self.embed(batch)))
+
+
+def linear_head(width: int, n_classes: int) -> nn.Linear:
+    """A fresh linear classifier that starts undecided, with all weights zero."""
+    head = nn.Linear(width, n_classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head

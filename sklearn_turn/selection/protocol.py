@@ -1,0 +1,281 @@
+'''What a noise filter is, and how the library runs one.
+
+A noise filter is a scikit-learn estimator with ``fit(evidence, y)``, which sets
+``clean_mask_`` (bool, (n_samples,)) and ``clean_proba_`` (float, (n_samples,), the
+probability that each given label is right). ``y`` holds the labels as the user gave
+them. The class attribute ``evidence`` names what ``fit`` is to be given:
+
+- ``"losses"``, the default: the cross-entropy of each given label in nats,
+  (n_samples, 1);
+- ``"log_proba"``: log-probabilities of all classes, (n_samples, n_classes), columns in
+  the order of the sorted classes;
+- ``"features"``: what the classifier's last layer sees, (n_samples, width).
+
+A filter of one's own, by the votes of each sample's neighbours:
+
+>>> import numpy as np
+>>> from sklearn.base import BaseEstimator
+>>> from sklearn.neighbors import NearestNeighbors
+>>> class NeighborFilter(BaseEstimator):
+...     """Labels that most of the nearest samples share are clean."""
+...
+...     evidence = "features"
+...
+...     def __init__(self, n_neighbors=10, tau=0.5):
+...         self.n_neighbors = n_neighbors
+...         self.tau = tau
+...
+...     def fit(self, X, y):
+...         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(X)
+...         # Without arguments, a sample is not its own neighbour.
+...         neighbors = search.kneighbors(return_distance=False)
+...         self.clean_proba_ = (y[neighbors] == y[:, None]).mean(axis=1)
+...         self.clean_mask_ = self.clean_proba_ > self.tau
+...         return self
+
+It works wherever the library takes a ``noise_filter``:
+
+>>> from sklearn.datasets import make_blobs
+>>> from sklearn_turn import NoiseFilteredClassifier
+>>> from sklearn_turn.noise import symmetric
+>>> X, y = make_blobs(300, centers=3, random_state=0, cluster_std=0.7)
+>>> y_noisy = symmetric(y, 0.3, random_state=0)
+>>> clf = NoiseFilteredClassifier(noise_filter=NeighborFilter()).fit(X, y_noisy)
+>>> bool((clf.clean_mask_ == (y == y_noisy)).mean() > 0.9)
+True
+'''
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from sklearn.base import clone
+
+EVIDENCE = ("losses", "log_proba", "features")
+
+
+def make_filter(noise_filter: Any, tau: float | None) -> Any:
+    """Noise filter that a ``noise_filter`` parameter stands for.
+
+    Parameters
+    ----------
+    noise_filter : {"gmm", "channel"}, estimator or None
+        None is "gmm"; an estimator is returned as it is.
+    tau : float or None
+        Threshold of a filter given by name; None is that filter's own default.
+
+    Returns
+    -------
+    estimator
+        Not fitted.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if noise_filter is None or noise_filter == "gmm":
+        from .gmm import GMMNoiseFilter
+
+        return GMMNoiseFilter() if tau is None else GMMNoiseFilter(tau=tau)
+    if noise_filter == "channel":
+        from .channel import NoiseChannelFilter
+
+        return NoiseChannelFilter(tau=tau)
+    if isinstance(noise_filter, str):
+        raise ValueError(
+            f"noise_filter={noise_filter!r} is unknown: use 'gmm', 'channel' or an "
+            "estimator such as GMMNoiseFilter()."
+        )
+    return noise_filter
+
+
+def evidence_of(noise_filter: Any) -> str:
+    """What a filter is to be fitted on: "losses", "log_proba" or "features"."""
+    return getattr(noise_filter, "evidence", "losses")
+
+
+def check_noise_filter(noise_filter: Any) -> None:
+    """Raise if an object is no noise filter; called before any training.
+
+    Parameters
+    ----------
+    noise_filter : object
+
+    Raises
+    ------
+    TypeError
+        If it is a class, has no ``fit``, cannot be cloned, or is a classifier or
+        another estimator with ``predict`` (one that declares ``evidence`` may have it).
+    ValueError
+        If its ``evidence`` is none of those that exist, or a parameter is out of
+        range.
+    """
+    if isinstance(noise_filter, type):
+        raise TypeError(
+            f"The noise filter is the class {noise_filter.__name__}; pass an instance: "
+            f"{noise_filter.__name__}()."
+        )
+    name = type(noise_filter).__name__
+    if not callable(getattr(noise_filter, "fit", None)):
+        raise TypeError(
+            f"{noise_filter!r} is no noise filter: it has no fit(evidence, y). Use "
+            "'gmm', 'channel' or an estimator such as GMMNoiseFilter()."
+        )
+    if hasattr(noise_filter, "predict") and not hasattr(noise_filter, "evidence"):
+        raise TypeError(
+            f"{name} has predict, so it looks like a classifier and not like a noise "
+            "filter, whose fit(evidence, y) sets clean_mask_ and clean_proba_. If it "
+            f"is one, declare it with a class attribute: evidence = 'losses'."
+        )
+    if evidence_of(noise_filter) not in EVIDENCE:
+        raise ValueError(
+            f"{name}.evidence is {evidence_of(noise_filter)!r}; it must be one of "
+            f"{', '.join(map(repr, EVIDENCE))}."
+        )
+    try:
+        clone(noise_filter)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} cannot be cloned: derive it from sklearn.base.BaseEstimator, and "
+            f"let __init__ only store its arguments. {error}"
+        ) from error
+    if hasattr(noise_filter, "_parameter_constraints"):
+        noise_filter._validate_params()
+
+
+def fit_filter(
+    noise_filter: Any, evidence: Mapping[str, NDArray[Any]], y: NDArray[Any]
+) -> Any:
+    """Fit a clone of a filter on the evidence it asks for, and check its result.
+
+    Parameters
+    ----------
+    noise_filter : estimator
+        As :func:`check_noise_filter` accepts it.
+    evidence : mapping of str to ndarray
+        At least what the filter asks for, under its name.
+    y : ndarray of shape (n_samples,)
+        Given labels, as the user gave them.
+
+    Returns
+    -------
+    estimator
+        The fitted clone.
+
+    Raises
+    ------
+    TypeError
+        If ``fit`` sets no ``clean_mask_`` or no ``clean_proba_``.
+    ValueError
+        If the mask is not bool, the probabilities are missing or outside [0, 1],
+        either has another length than ``y``, or nothing is selected as clean.
+    """
+    asked = evidence[evidence_of(noise_filter)]
+    fitted = clone(noise_filter)
+    fitted.fit(asked, y)
+    name, n_samples = type(fitted).__name__, len(y)
+    for attribute, kind, dtype in (
+        ("clean_mask_", "b", "bool"),
+        ("clean_proba_", "f", "float"),
+    ):
+        if not hasattr(fitted, attribute):
+            raise TypeError(
+                f"{name}.fit set no {attribute}, as a noise filter must: an ndarray of "
+                f"shape (n_samples,) and dtype {dtype}."
+            )
+        value = getattr(fitted, attribute)
+        if (
+            not isinstance(value, np.ndarray)
+            or value.shape != (n_samples,)
+            or value.dtype.kind != kind
+        ):
+            raise ValueError(
+                f"{name}.{attribute} must be an ndarray of shape ({n_samples},) and "
+                f"dtype {dtype}, one entry per sample it was given; it is "
+                f"{_described(value)}."
+            )
+    proba = fitted.clean_proba_
+    wrong = ~((proba >= -1e-6) & (proba <= 1 + 1e-6))  # True for NaN as well
+    if wrong.any():
+        raise ValueError(
+            f"{name}.clean_proba_ must lie in [0, 1]: {wrong.sum()} of {n_samples} "
+            f"values do not, the first at index {wrong.argmax()}: "
+            f"{proba[wrong.argmax()]}."
+        )
+    if not fitted.clean_mask_.any():
+        unusable = n_samples - int(np.isfinite(asked).all(axis=1).sum())
+        raise ValueError(
+            f"{name} selected none of {n_samples} labels as clean, so nothing is left "
+            "to train on. "
+            + (
+                f"{unusable} samples have evidence that is not finite: training has "
+                "diverged; lower the learning rate."
+                if unusable
+                else "Lower its threshold, or use noise_filter='gmm', which keeps some "
+                "samples of every class."
+            )
+        )
+    return fitted
+
+
+def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+    """Raise unless rows are the log-probabilities of ``n_classes`` classes.
+
+    Parameters
+    ----------
+    log_proba : array-like of shape (n_samples, n_classes)
+        Natural logarithms; minus infinity is a probability of zero.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), float64
+
+    Raises
+    ------
+    ValueError
+        If there is another number of columns, a NaN, a positive value, or a row whose
+        probabilities do not sum to one.
+    """
+    checked = np.asarray(log_proba, dtype=np.float64)
+    if checked.ndim != 2 or checked.shape[1] != n_classes:
+        raise ValueError(
+            f"The log-probabilities have shape {checked.shape}, but y has {n_classes} "
+            "classes; pass one row per sample and one column per class, in the order "
+            "of the sorted classes."
+        )
+    remedy = (
+        "Pass np.log of probabilities, or scipy.special.log_softmax(logits, axis=1)."
+    )
+    missing = np.isnan(checked).any(axis=1)
+    if missing.any():
+        raise ValueError(
+            f"The log-probabilities of {missing.sum()} of {len(checked)} samples contain "
+            f"NaN, the first at index {missing.argmax()}. If they come from a network, "
+            "its training has diverged; lower the learning rate."
+        )
+    positive = (checked > 1e-6).any(axis=1)
+    if positive.any():
+        raise ValueError(
+            f"Log-probabilities are at most 0, but {positive.sum()} of {len(checked)} "
+            f"rows hold positive values, the first at index {positive.argmax()}. {remedy}"
+        )
+    total = np.exp(logsumexp(checked, axis=1))
+    off = np.abs(total - 1) > 1e-3
+    if off.any():
+        raise ValueError(
+            f"The probabilities of {off.sum()} of {len(checked)} rows do not sum to one, "
+            f"the first at index {off.argmax()}: {total[off.argmax()]:.3g}. {remedy}"
+        )
+    return checked
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"of shape {value.shape} and dtype {value.dtype}"
+    return f"a {type(value).__name__}"

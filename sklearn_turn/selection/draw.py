@@ -1,4 +1,4 @@
-"""The training subset drawn from the samples selected as clean."""
+"""The training subset: a balanced draw from the samples selected as clean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw_balanced(
     balance: str | float | None,
     random_state: np.random.RandomState,
 ) -> Ints:
-    """Draw the training subset from the samples believed clean.
+    """Draw the training subset from the samples selected as clean.
 
     TURN draws the same number n from every class, n being the smallest class's clean
     count.

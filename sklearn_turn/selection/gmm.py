@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import Tags
+from sklearn.utils import Tags, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..exceptions import CleansingWarning
 from ..inputs.labels import check_labels, encode_labels
-from .mixture import Floats, Ints, TwoGaussians, fit_two_gaussians
+from .mixture import Floats, Ints, TwoGaussians, fit_by_group
 
 Mask = NDArray[np.bool_]
 
@@ -27,7 +27,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     A model that has not yet memorised wrong labels gives them a higher loss. For each
     given class, a mixture of two Gaussians is fitted to the losses of its samples;
     the posterior of the component with the lower mean is the probability of a clean
-    label (TURN, Step 2-1), and a label is believed when it exceeds ``tau``.
+    label (TURN, Step 2-1), and a label is selected as clean when it exceeds ``tau``.
 
     The plain rule has known failures, each of which has a guard here: a mixture
     always splits, even clean data (``min_separation``); a class can lose all its
@@ -38,20 +38,22 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     tau : float in [0, 1], default=0.6
-        A label is believed when its posterior is greater. The paper's τ.
+        A label is clean when its posterior is greater. The paper's τ.
     scope : {"class", "global"}, default="class"
         One mixture per given class (TURN) or one for all samples (DivideMix).
     min_separation : float, default=2.0
-        Keep a whole class when its components overlap (Ashman's D at most this) and
-        even the higher one is better than chance (mean loss below the logarithm of
-        the number of classes, for cross-entropies in nats): the split would then cut
-        one population in two, easy and hard. 0 always splits, as the paper does.
+        Flag no label of a class whose components overlap (Ashman's D at most this):
+        the split would cut one population in two, easy and hard. With labels of
+        several classes, a class is split all the same when its higher component is
+        worse than chance, that is when the mean of its losses, cross-entropies in
+        nats, reaches the logarithm of the number of classes. 0 always splits, as the
+        paper does.
     min_samples : int, default=10
-        Keep a whole class when it has fewer samples than this.
+        Flag no label of a class with fewer samples than this.
     min_kept : float in [0, 1], default=0.05
         Keep at least this fraction of each class, and at least one sample: those
         with the lowest losses. Selection is then no longer by ``tau``, and a
-        :class:`~sklearn_turn.errors.CleansingWarning` says where.
+        :class:`~sklearn_turn.exceptions.CleansingWarning` says where.
     max_iter : int, default=100
         Most rounds of expectation-maximisation.
     tol : float, default=1e-3
@@ -65,10 +67,10 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         The given labels; absent when fitted without ``y``.
     clean_proba_ : ndarray of shape (n_samples,), float64
-        Probability that each label is clean. 1 in classes kept whole, 0 where the
-        loss is not finite.
+        Probability that each label is clean. 1 in classes that are not split, 0
+        where the loss is not finite.
     clean_mask_ : ndarray of shape (n_samples,), bool
-        Which labels are believed.
+        Which labels are selected as clean; the others are flagged as noisy.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
     class_counts_ : ndarray of shape (n_classes,), int
@@ -76,12 +78,13 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     mixtures_ : TwoGaussians
         ``weights``, ``means`` and ``variances``, each of shape (n_groups, 2), in
         units of the loss, the lower-mean component first; one row per class (one in
-        all when the scope is global), NaN where a class was kept whole for lack of
-        samples or spread.
+        all when the scope is global), NaN where a class has too few samples or too
+        little spread for a mixture.
     pooled_mixture_ : TwoGaussians
         One row: the mixture over all samples, for losses whose label is not given.
-    kept_whole_ : ndarray of shape (n_groups,), bool
-        Classes in which no label was doubted.
+        Fitted when it is read.
+    unsplit_ : ndarray of shape (n_groups,), bool
+        Classes whose losses are one population, so that no label is flagged.
     n_iter_ : int
         Rounds of expectation-maximisation used.
     n_features_in_ : int
@@ -120,6 +123,9 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         "reg_covar": [Interval(Real, 0, None, closed="neither")],
     }
 
+    evidence = "losses"
+    classes_: NDArray[Any]
+
     def __init__(
         self,
         tau: float = 0.6,
@@ -143,50 +149,53 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> GMMNoiseFilter:
-        """Fit the mixtures to losses and judge each label.
+        """Fit the mixtures to losses and select the clean labels.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, 1) or (n_samples, T)
             Losses, or the losses of T epochs, which are averaged (as DivideMix does
-            under heavy noise). Samples with a non-finite loss are judged noisy.
+            under heavy noise). Samples with a non-finite loss are flagged.
         y : array-like of shape (n_samples,), default=None
             Given labels. Without them all samples form one class.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If the losses are one-dimensional, or there is another number of labels.
         """
         losses, labels = self._check_losses(X, y, reset=True)
-        everything = np.zeros(len(losses), dtype=np.intp)
-        codes = everything
-        if labels is not None:
+        if labels is None:
+            if hasattr(self, "classes_"):  # of an earlier fit
+                del self.classes_
+            codes = np.zeros(len(losses), dtype=np.intp)
+        else:
             self.classes_, codes = encode_labels(labels)
-        groups = codes if self.scope == "class" else everything
+        groups = codes if self.scope == "class" else np.zeros_like(codes)
         finite = np.isfinite(losses)
         if not finite.all():
             warnings.warn(
                 f"{(~finite).sum()} of {len(losses)} losses are not finite; these "
-                "labels are judged noisy. If training diverged, lower the learning "
-                "rate.",
+                "labels are flagged as noisy. If training diverged, lower the "
+                "learning rate.",
                 CleansingWarning,
                 stacklevel=2,
             )
         self._warn_if_small(np.bincount(groups[finite], minlength=groups.max() + 1))
-        self.mixtures_ = self._fit_mixtures(losses, groups, finite)
-        self.pooled_mixture_ = (
-            self._fit_mixtures(losses, everything, finite)
-            if groups is not everything
-            else self.mixtures_
-        )
+        self._losses = losses
+        self.mixtures_ = self._fit_mixtures(losses, groups)
         self.n_iter_ = max(1, self.mixtures_.n_iter)
         self.class_counts_ = np.bincount(codes)
-        n_classes = len(self.class_counts_)
-        self.kept_whole_ = self._inseparable(self.mixtures_, n_classes)
-        self._pooled_whole = self._inseparable(self.pooled_mixture_, n_classes)
-        self.clean_proba_ = _posterior(losses, groups, self.mixtures_, self.kept_whole_)
-        doubtless = self.kept_whole_[groups] & finite
-        self.clean_mask_ = self._select(losses, codes, doubtless, finite)
+        self.unsplit_ = self._find_unsplit(self.mixtures_)
+        self.clean_proba_ = _posterior(losses, groups, self.mixtures_, self.unsplit_)
+        # tau = 1 asks for certainty, which a class that is not split has by definition.
+        certain = self.unsplit_[groups] & finite
+        clean = (self.clean_proba_ > self.tau) | certain
+        self.clean_mask_ = self._raise_to_floor(clean, losses, codes)
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         return self
 
@@ -204,28 +213,28 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, 1), float64
+
+        Raises
+        ------
+        ValueError
+            If the losses or labels do not fit those of :meth:`fit`.
         """
         check_is_fitted(self)
         losses, labels = self._check_losses(X, y, reset=False)
-        mixtures, whole = self.mixtures_, self.kept_whole_
-        groups = np.zeros(len(losses), dtype=np.intp)
-        if labels is None:
-            mixtures, whole = self.pooled_mixture_, self._pooled_whole
-        elif self.scope == "class":
-            classes = getattr(self, "classes_", None)
-            if classes is None:
-                raise ValueError(
-                    "The filter was fitted without labels and has no mixture per "
-                    "class; call transform without y, or fit with y."
-                )
-            known = np.isin(labels, classes)
-            if not known.all():
-                raise ValueError(
-                    f"y contains labels the filter was not fitted on: "
-                    f"{np.unique(labels[~known])[:10].tolist()}."
-                )
-            groups = np.searchsorted(classes, labels)
-        return _posterior(losses, groups, mixtures, whole)[:, None]
+        if labels is not None and self.scope == "class":
+            groups, mixtures = self._encode_known(labels), self.mixtures_
+        else:
+            groups, mixtures = np.zeros(len(losses), np.intp), self.pooled_mixture_
+        unsplit = self._find_unsplit(mixtures)
+        return _posterior(losses, groups, mixtures, unsplit)[:, None]
+
+    @property
+    def pooled_mixture_(self) -> TwoGaussians:
+        """Mixture over all samples, one row."""
+        check_is_fitted(self)
+        if len(self.mixtures_.means) == 1:
+            return self.mixtures_
+        return self._fit_mixtures(self._losses, np.zeros(len(self._losses), np.intp))
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None
@@ -246,26 +255,43 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         losses: Floats = validate_data(
             self, X, reset=reset, dtype=np.float64, ensure_all_finite=False
         )
+        labels = None
         if y is not None:
             check_labels(y)
-            y = np.asarray(y)
-            check_classification_targets(y)
-            if len(y) != len(losses):
+            labels = column_or_1d(y, warn=True)
+            check_classification_targets(labels)
+            if len(labels) != len(losses):
                 raise ValueError(
-                    f"There are {len(losses)} losses but {len(y)} labels; pass one "
-                    "label per loss, in the same order."
+                    f"There are {len(losses)} losses but {len(labels)} labels; pass "
+                    "one label per loss, in the same order."
                 )
         with np.errstate(invalid="ignore"):
-            return losses.mean(axis=1), y
+            return losses.mean(axis=1), labels
+
+    def _encode_known(self, labels: NDArray[Any]) -> Ints:
+        """Place of each label among those of the fit."""
+        classes = getattr(self, "classes_", None)
+        if classes is None:
+            raise ValueError(
+                "The filter was fitted without labels and has no mixture per class; "
+                "call transform without y, or fit with y."
+            )
+        known = np.isin(labels, classes)
+        if not known.all():
+            raise ValueError(
+                f"y contains labels the filter was not fitted on: "
+                f"{np.unique(labels[~known])[:10].tolist()}."
+            )
+        return np.searchsorted(classes, labels)
 
     def _warn_if_small(self, sizes: Ints) -> None:
         small = np.flatnonzero(sizes < self.min_samples)
         if len(small):
             warnings.warn(
                 f"{len(small)} of {len(sizes)} classes have fewer than min_samples="
-                f"{self.min_samples} samples, too few for a mixture, and are kept "
-                f"whole: {self._counts(small, sizes)}. Lower min_samples, or use "
-                "scope='global'.",
+                f"{self.min_samples} samples, too few for a mixture, so that none of "
+                f"their labels is flagged: {self._counts(small, sizes)}. Lower "
+                "min_samples, or use scope='global'.",
                 CleansingWarning,
                 stacklevel=3,
             )
@@ -280,70 +306,47 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         ]
         return ", ".join(listed) + (", ..." if len(groups) > 10 else "")
 
-    def _fit_mixtures(self, losses: Floats, groups: Ints, finite: Mask) -> TwoGaussians:
-        """Fit the groups that can carry a mixture; NaN rows for the others."""
-        n_groups = int(groups.max()) + 1
-        x, g = losses[finite], groups[finite]
-        low, high = np.full(n_groups, np.inf), np.full(n_groups, -np.inf)
-        np.minimum.at(low, g, x)
-        np.maximum.at(high, g, x)
-        spread = high - low
-        enough = np.bincount(g, minlength=n_groups) >= self.min_samples
-        # A spread at the level of rounding is a constant loss.
-        usable = enough & (spread > 1e-9 * np.maximum(1.0, np.abs(high)))
-        weights, means, variances = (np.full((n_groups, 2), np.nan) for _ in range(3))
-        n_iter = 0
-        if usable.any():
-            rows = usable[g]
-            x, g = x[rows], g[rows]
-            dense = (np.cumsum(usable) - 1)[g]
-            scaled = fit_two_gaussians(
-                (x - low[g]) / spread[g],
-                dense,
-                int(usable.sum()),
-                max_iter=self.max_iter,
-                tol=self.tol,
-                reg_covar=self.reg_covar,
-            )
-            unit = spread[usable, None]
-            weights[usable] = scaled.weights
-            means[usable] = scaled.means * unit + low[usable, None]
-            variances[usable] = scaled.variances * unit**2
-            n_iter = scaled.n_iter
-        return TwoGaussians(weights, means, variances, n_iter)
+    def _fit_mixtures(self, losses: Floats, groups: Ints) -> TwoGaussians:
+        return fit_by_group(
+            losses,
+            groups,
+            min_samples=self.min_samples,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            reg_covar=self.reg_covar,
+        )
 
-    def _inseparable(self, mixtures: TwoGaussians, n_classes: int) -> Mask:
+    def _find_unsplit(self, mixtures: TwoGaussians) -> Mask:
         """Groups whose two components are one population, or that have no mixture."""
-        # NaN compares False, so a group without a mixture is inseparable.
-        separate = mixtures.separation > self.min_separation
-        worse_than_chance = mixtures.means[:, 1] >= np.log(n_classes)
-        return ~(separate | worse_than_chance)
+        # NaN compares False, so a group without a mixture is not split.
+        split = mixtures.separation > self.min_separation
+        n_classes = len(self.class_counts_)
+        if n_classes > 1:  # among fewer, chance has no meaning
+            split |= mixtures.means[:, 1] >= np.log(n_classes)
+        return ~split
 
-    def _select(
-        self, losses: Floats, codes: Ints, doubtless: Mask, finite: Mask
-    ) -> Mask:
-        """Mask of believed labels, with the floor of ``min_kept`` per given class."""
-        # tau = 1 asks for certainty, which a class kept whole has by definition.
-        mask = (self.clean_proba_ > self.tau) | doubtless
+    def _raise_to_floor(self, clean: Mask, losses: Floats, codes: Ints) -> Mask:
+        """Add the lowest losses of classes that keep less than ``min_kept``."""
         sizes = self.class_counts_
         floor = np.maximum(1, np.ceil(self.min_kept * sizes)).astype(int)
-        kept = np.bincount(codes[mask], minlength=len(sizes))
-        for code in np.flatnonzero(kept < floor):
-            members = np.flatnonzero((codes == code) & finite)
-            lowest = members[np.argsort(losses[members], kind="stable")]
-            mask[lowest[: floor[code]]] = True
+        kept = np.bincount(codes[clean], minlength=len(sizes))
         short = np.flatnonzero(kept < floor)
-        if len(short):
-            warnings.warn(
-                f"{len(short)} of {len(sizes)} classes kept fewer samples than "
-                f"min_kept={self.min_kept} asks for: "
-                f"{self._counts(short, kept, sizes)}. Their lowest-loss samples were "
-                "kept instead. Lower tau, or train the probe longer, if this happens "
-                "often.",
-                CleansingWarning,
-                stacklevel=3,
-            )
-        return mask
+        if not len(short):
+            return clean
+        clean = clean.copy()
+        for code in short:
+            members = np.flatnonzero((codes == code) & np.isfinite(losses))
+            lowest = members[np.argsort(losses[members], kind="stable")]
+            clean[lowest[: floor[code]]] = True
+        warnings.warn(
+            f"{len(short)} of {len(sizes)} classes kept fewer samples than min_kept="
+            f"{self.min_kept} asks for: {self._counts(short, kept, sizes)}. Their "
+            "lowest-loss samples were kept instead. Lower tau, or train the probe "
+            "longer, if this happens often.",
+            CleansingWarning,
+            stacklevel=3,
+        )
+        return clean
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -352,11 +355,11 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
 
 def _posterior(
-    losses: Floats, groups: Ints, mixtures: TwoGaussians, whole: Mask
+    losses: Floats, groups: Ints, mixtures: TwoGaussians, unsplit: Mask
 ) -> Floats:
-    """Clean probability: 1 in groups kept whole, 0 where the loss is not finite."""
+    """Clean probability: 1 in groups not split, 0 where the loss is not finite."""
     finite = np.isfinite(losses)
     posterior = np.where(finite, 1.0, 0.0)
-    split = finite & ~whole[groups]
+    split = finite & ~unsplit[groups]
     posterior[split] = mixtures.low_posterior(losses[split], groups[split])
     return posterior

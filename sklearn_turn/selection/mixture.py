@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -42,6 +43,45 @@ class TwoGaussians:
         gap = self.means[:, 1] - self.means[:, 0]
         return gap / np.sqrt(self.variances.mean(axis=1))
 
+    def expected_counts(self, edges: Floats, sizes: Ints) -> Floats:
+        """Values that each component is expected to put into the bars of a histogram.
+
+        Parameters
+        ----------
+        edges : ndarray of shape (n_bars + 1,)
+            Increasing.
+        sizes : ndarray of shape (n_groups,)
+            Values in each group.
+
+        Returns
+        -------
+        ndarray of shape (2, n_bars)
+            Summed over the groups that have a mixture.
+        """
+        z = (edges - self.means[..., None]) / np.sqrt(self.variances)[..., None]
+        share = self.weights[..., None] * np.diff(ndtr(z))
+        return np.nansum(sizes[:, None, None] * share, axis=0)
+
+    def thresholds(self, tau: float, low: float, high: float) -> Floats:
+        """Where the posterior of each group falls to ``tau``, by bisection.
+
+        Returns
+        -------
+        ndarray of shape (n_groups,)
+            ``low`` or ``high`` where it does not within these bounds, NaN for groups
+            without a mixture.
+        """
+        groups = np.arange(len(self.means))
+        below, above = np.full(len(groups), low), np.full(len(groups), high)
+        for _ in range(60):
+            middle = 0.5 * (below + above)
+            clean = self.low_posterior(middle, groups) > tau
+            below, above = (
+                np.where(clean, middle, below),
+                np.where(clean, above, middle),
+            )
+        return np.where(np.isnan(self.means[:, 0]), np.nan, above)
+
     def low_posterior(self, x: Floats, groups: Ints) -> Floats:
         """Posterior of the lower-mean component, made non-increasing in ``x``.
 
@@ -57,6 +97,67 @@ class TwoGaussians:
         x = np.where(curvature > 0, np.maximum(x, vertex), x)
         x = np.where(curvature < 0, np.minimum(x, vertex), x)
         return _low_responsibility(_log_joint(x, self, groups))[0]
+
+
+def fit_by_group(
+    losses: Floats,
+    groups: Ints,
+    *,
+    min_samples: int,
+    max_iter: int,
+    tol: float,
+    reg_covar: float,
+) -> TwoGaussians:
+    """Fit a mixture to the losses of each group that can carry one.
+
+    Losses are scaled to [0, 1] within each group, and the mixtures scaled back.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n,)
+        Those that are not finite are left out.
+    groups : ndarray of shape (n,)
+        Group of each loss, in ``0 .. n_groups - 1``.
+    min_samples : int
+        Fewest finite losses that carry a mixture.
+    max_iter, tol, reg_covar
+        See :func:`fit_two_gaussians`.
+
+    Returns
+    -------
+    TwoGaussians
+        NaN rows for groups with too few losses, or constant ones.
+    """
+    n_groups = int(groups.max()) + 1
+    finite = np.isfinite(losses)
+    x, g = losses[finite], groups[finite]
+    low, high = np.full(n_groups, np.inf), np.full(n_groups, -np.inf)
+    np.minimum.at(low, g, x)
+    np.maximum.at(high, g, x)
+    spread = high - low
+    enough = np.bincount(g, minlength=n_groups) >= min_samples
+    # A spread at the level of rounding is a constant loss.
+    usable = enough & (spread > 1e-9 * np.maximum(1.0, np.abs(high)))
+    weights, means, variances = (np.full((n_groups, 2), np.nan) for _ in range(3))
+    n_iter = 0
+    if usable.any():
+        rows = usable[g]
+        x, g = x[rows], g[rows]
+        dense = (np.cumsum(usable) - 1)[g]
+        scaled = fit_two_gaussians(
+            (x - low[g]) / spread[g],
+            dense,
+            int(usable.sum()),
+            max_iter=max_iter,
+            tol=tol,
+            reg_covar=reg_covar,
+        )
+        unit = spread[usable, None]
+        weights[usable] = scaled.weights
+        means[usable] = scaled.means * unit + low[usable, None]
+        variances[usable] = scaled.variances * unit**2
+        n_iter = scaled.n_iter
+    return TwoGaussians(weights, means, variances, n_iter)
 
 
 def fit_two_gaussians(

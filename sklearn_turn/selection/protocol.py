@@ -78,20 +78,21 @@ def make_filter(noise_filter: Any, tau: float | None) -> Any:
     ValueError
         If the name is unknown.
     """
-    if noise_filter is None or noise_filter == "gmm":
+    name = "gmm" if noise_filter is None else noise_filter
+    if not isinstance(name, str):
+        return noise_filter
+    if name == "gmm":
         from .gmm import GMMNoiseFilter
 
         return GMMNoiseFilter() if tau is None else GMMNoiseFilter(tau=tau)
-    if noise_filter == "channel":
+    if name == "channel":
         from .channel import NoiseChannelFilter
 
         return NoiseChannelFilter(tau=tau)
-    if isinstance(noise_filter, str):
-        raise ValueError(
-            f"noise_filter={noise_filter!r} is unknown: use 'gmm', 'channel' or an "
-            "estimator such as GMMNoiseFilter()."
-        )
-    return noise_filter
+    raise ValueError(
+        f"noise_filter={name!r} is unknown: use 'gmm', 'channel' or an estimator such "
+        "as GMMNoiseFilter()."
+    )
 
 
 def evidence_of(noise_filter: Any) -> str:
@@ -178,49 +179,51 @@ def fit_filter(
     asked = evidence[evidence_of(noise_filter)]
     fitted = clone(noise_filter)
     fitted.fit(asked, y)
-    name, n_samples = type(fitted).__name__, len(y)
-    for attribute, kind, dtype in (
-        ("clean_mask_", "b", "bool"),
-        ("clean_proba_", "f", "float"),
-    ):
-        if not hasattr(fitted, attribute):
-            raise TypeError(
-                f"{name}.fit set no {attribute}, as a noise filter must: an ndarray of "
-                f"shape (n_samples,) and dtype {dtype}."
-            )
-        value = getattr(fitted, attribute)
-        if (
-            not isinstance(value, np.ndarray)
-            or value.shape != (n_samples,)
-            or value.dtype.kind != kind
-        ):
-            raise ValueError(
-                f"{name}.{attribute} must be an ndarray of shape ({n_samples},) and "
-                f"dtype {dtype}, one entry per sample it was given; it is "
-                f"{_described(value)}."
-            )
-    proba = fitted.clean_proba_
-    wrong = ~((proba >= -1e-6) & (proba <= 1 + 1e-6))  # True for NaN as well
-    if wrong.any():
+    _check_attribute(fitted, "clean_mask_", np.bool_, len(y))
+    _check_attribute(fitted, "clean_proba_", np.floating, len(y))
+    name, proba = type(fitted).__name__, fitted.clean_proba_
+    outside = ~((proba >= -1e-6) & (proba <= 1 + 1e-6))  # True for NaN as well
+    if outside.any():
+        first = outside.argmax()
         raise ValueError(
-            f"{name}.clean_proba_ must lie in [0, 1]: {wrong.sum()} of {n_samples} "
-            f"values do not, the first at index {wrong.argmax()}: "
-            f"{proba[wrong.argmax()]}."
+            f"{name}.clean_proba_ must hold probabilities in [0, 1], but "
+            f"{outside.sum()} of {len(y)} values are not, the first at index {first}: "
+            f"{proba[first]}."
         )
     if not fitted.clean_mask_.any():
-        unusable = n_samples - int(np.isfinite(asked).all(axis=1).sum())
+        diverged = not np.isfinite(asked).all()
         raise ValueError(
-            f"{name} selected none of {n_samples} labels as clean, so nothing is left "
-            "to train on. "
+            f"{name} selected none of the {len(y)} labels as clean, so that no sample "
+            "is left to train on. "
             + (
-                f"{unusable} samples have evidence that is not finite: training has "
-                "diverged; lower the learning rate."
-                if unusable
-                else "Lower its threshold, or use noise_filter='gmm', which keeps some "
+                "Some of its input is not finite: if training diverged, lower the "
+                "learning rate."
+                if diverged
+                else "Lower its threshold, or use noise_filter='gmm', which keeps "
                 "samples of every class."
             )
         )
     return fitted
+
+
+def _check_attribute(fitted: Any, attribute: str, dtype: type, n_samples: int) -> None:
+    name = type(fitted).__name__
+    wanted = f"an ndarray of shape ({n_samples},) and dtype {dtype.__name__}"
+    if not hasattr(fitted, attribute):
+        raise TypeError(
+            f"{name}.fit did not set {attribute}, as a noise filter must: {wanted}, "
+            "one entry per sample."
+        )
+    value = getattr(fitted, attribute)
+    if not isinstance(value, np.ndarray):
+        found = f"a {type(value).__name__}"
+    elif value.shape != (n_samples,) or not np.issubdtype(value.dtype, dtype):
+        found = f"of shape {value.shape} and dtype {value.dtype}"
+    else:
+        return
+    raise ValueError(
+        f"{name}.{attribute} must be {wanted}, one entry per sample; it is {found}."
+    )
 
 
 def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]:
@@ -249,33 +252,17 @@ def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]
             "classes; pass one row per sample and one column per class, in the order "
             "of the sorted classes."
         )
-    remedy = (
-        "Pass np.log of probabilities, or scipy.special.log_softmax(logits, axis=1)."
-    )
-    missing = np.isnan(checked).any(axis=1)
-    if missing.any():
-        raise ValueError(
-            f"The log-probabilities of {missing.sum()} of {len(checked)} samples contain "
-            f"NaN, the first at index {missing.argmax()}. If they come from a network, "
-            "its training has diverged; lower the learning rate."
-        )
-    positive = (checked > 1e-6).any(axis=1)
-    if positive.any():
-        raise ValueError(
-            f"Log-probabilities are at most 0, but {positive.sum()} of {len(checked)} "
-            f"rows hold positive values, the first at index {positive.argmax()}. {remedy}"
-        )
-    total = np.exp(logsumexp(checked, axis=1))
-    off = np.abs(total - 1) > 1e-3
-    if off.any():
-        raise ValueError(
-            f"The probabilities of {off.sum()} of {len(checked)} rows do not sum to one, "
-            f"the first at index {off.argmax()}: {total[off.argmax()]:.3g}. {remedy}"
-        )
+    off = np.abs(logsumexp(checked, axis=1)) > 1e-3
+    for wrong, what in (
+        (np.isnan(checked).any(axis=1), "contain NaN"),
+        ((checked > 1e-6).any(axis=1), "are positive"),
+        (off, "belong to probabilities that do not sum to 1"),
+    ):
+        if wrong.any():
+            raise ValueError(
+                f"The log-probabilities of {wrong.sum()} of {len(checked)} samples "
+                f"{what}, the first at index {wrong.argmax()}. Pass np.log(proba) or "
+                "scipy.special.log_softmax(logits, axis=1), of a model whose training "
+                "did not diverge."
+            )
     return checked
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"of shape {value.shape} and dtype {value.dtype}"
-    return f"a {type(value).__name__}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,20 +15,22 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.utils import Tags, _safe_indexing, column_or_1d, get_tags, indexable
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from .inputs.labels import check_labels, encode_labels
-from .selection import GMMNoiseFilter
-from .selection.mixture import Floats
-
-# Forests and nearest neighbours give probabilities of exactly zero. Their infinite
-# losses, or merely large ones, would leave no scale on which the others differ.
-_LEAST_LIKELY = 5e-3
+from .exceptions import CleansingWarning
+from .labels import check_labels, encode_labels
+from .selection.mixture import Floats, Ints
+from .selection.protocol import (
+    check_noise_filter,
+    evidence_of,
+    fit_filter,
+    make_filter,
+)
 
 
 def _estimator_has(method: str) -> Any:
@@ -38,7 +42,7 @@ def _estimator_has(method: str) -> Any:
 
 
 class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Fit a classifier, filter the labels by its losses, refit on what is believed.
+    """Fit a classifier, filter the labels by what it predicts, refit on the clean ones.
 
     This is the form of filtering that works inside scikit-learn: the rows are
     dropped within ``fit``, so ``Pipeline``, ``cross_validate`` and ``GridSearchCV``
@@ -52,23 +56,27 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         Cloned for each fit. None is
         :class:`~sklearn.linear_model.LogisticRegression` behind a
         :class:`~sklearn.preprocessing.StandardScaler`.
-    noise_filter : estimator with ``clean_mask_`` and ``clean_proba_``, default=None
-        Fitted on ``(losses, y)``. None is :class:`GMMNoiseFilter`.
+    noise_filter : {"gmm", "channel"} or estimator, default=None
+        None is "gmm", :class:`GMMNoiseFilter`; for filters of one's own see
+        :mod:`sklearn_turn.selection.protocol`. A filter of features is given X
+        itself, which must then be a numeric array of two dimensions.
     cv : int, cross-validation splitter or None, default=None
-        None takes the losses on the training samples themselves, which suits models
-        that cannot memorise them. With a value, each loss comes from a model that
-        did not see the sample (:func:`~sklearn.model_selection.cross_val_predict`):
-        needed for trees, nearest neighbours and other models that memorise.
+        None takes the predictions for the training samples themselves, which suits
+        models that cannot memorise them. With a value, each prediction comes from a
+        model that did not see the sample
+        (:func:`~sklearn.model_selection.cross_val_predict`): needed for trees,
+        nearest neighbours and other models that memorise, and better for "channel".
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     estimator_ : classifier
-        Fitted on the samples whose labels are believed.
+        Fitted on the samples whose labels are clean.
     noise_filter_ : estimator
         The fitted filter.
     losses_ : ndarray of shape (n_samples,), float64
-        Cross-entropy of each given label, at most that of a probability of 0.005.
+        Cross-entropy of each given label in nats, at most that of a probability of
+        0.005, or of a tenth of chance where that is less.
     clean_mask_ : ndarray of shape (n_samples,), bool
     clean_proba_ : ndarray of shape (n_samples,), float64
     n_features_in_ : int
@@ -88,7 +96,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
-        "noise_filter": [HasMethods(["fit"]), None],
+        "noise_filter": [StrOptions({"gmm", "channel"}), HasMethods(["fit"]), None],
         "cv": ["cv_object"],
     }
 
@@ -113,34 +121,88 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError
+            If ``noise_filter`` is no noise filter.
+        ValueError
+            If labels are missing, a fold of ``cv`` leaves a class without training
+            samples, the filter cannot work with X, or it selects samples of fewer
+            than two classes.
         """
         if y is None:
             raise ValueError(
                 "NoiseFilteredClassifier requires y to be passed, but the target y "
                 "is None."
             )
+        noise_filter = make_filter(self.noise_filter, None)
+        check_noise_filter(noise_filter)
         check_labels(y)
         check_classification_targets(y)
         labels: NDArray[Any] = column_or_1d(y, warn=True)
         self.classes_, codes = encode_labels(labels)
         (X,) = indexable(X)
+        evidence = {}
+        if evidence_of(noise_filter) == "features":
+            evidence["features"] = _numeric(X)
         estimator = self._default_or_clone()
-        if self.cv is None:
-            proba = clone(estimator).fit(X, labels).predict_proba(X)
-        else:
-            proba = cross_val_predict(
-                estimator, X, labels, cv=self.cv, method="predict_proba"
-            )
-        likelihood = proba[np.arange(len(codes)), codes]
-        self.losses_ = -np.log(np.maximum(likelihood, _LEAST_LIKELY))
-        self.noise_filter_ = (
-            GMMNoiseFilter() if self.noise_filter is None else clone(self.noise_filter)
-        ).fit(self.losses_.reshape(-1, 1), labels)
+        proba = self._predict_training_samples(estimator, X, labels, codes)
+        self.losses_ = _losses(proba, codes)
+        evidence["losses"] = self.losses_[:, None]
+        # As in scikit-learn's log_loss; NaN stays NaN.
+        evidence["log_proba"] = np.log(np.maximum(proba, np.finfo(proba.dtype).eps))
+        self.noise_filter_ = fit_filter(noise_filter, evidence, labels)
         self.clean_mask_ = self.noise_filter_.clean_mask_
         self.clean_proba_ = self.noise_filter_.clean_proba_
+        self._check_clean_classes(codes)
         kept = np.flatnonzero(self.clean_mask_)
         self.estimator_ = estimator.fit(_safe_indexing(X, kept), labels[kept])
         return self
+
+    def _predict_training_samples(
+        self, estimator: Any, X: Any, labels: NDArray[Any], codes: Ints
+    ) -> Floats:
+        if self.cv is None:
+            return clone(estimator).fit(X, labels).predict_proba(X)
+        splitter = check_cv(self.cv, labels, classifier=True)
+        folds = list(splitter.split(X, labels))
+        for train, _ in folds:
+            absent = np.setdiff1d(codes, codes[train])
+            if len(absent):
+                raise ValueError(
+                    f"A fold of cv={self.cv!r} has no training sample of "
+                    f"{self._names(absent)}, so that their labels cannot be checked. "
+                    "Give each class two samples or more, shuffle the splitter, or "
+                    "set cv=None."
+                )
+        return cross_val_predict(estimator, X, labels, cv=folds, method="predict_proba")
+
+    def _check_clean_classes(self, codes: Ints) -> None:
+        clean = np.unique(codes[self.clean_mask_])
+        lost = np.setdiff1d(codes, clean)
+        if not len(lost):
+            return
+        name = type(self.noise_filter_).__name__
+        if len(clean) == 1:
+            raise ValueError(
+                f"{name} selected samples of {self._names(clean)} only, so that no "
+                "classifier can be fitted. Lower its threshold, or use "
+                "noise_filter='gmm', which keeps samples of every class."
+            )
+        warnings.warn(
+            f"{name} selected no sample of {self._names(lost)}: they are never "
+            "predicted, and their probability is 0.",
+            CleansingWarning,
+            stacklevel=3,
+        )
+
+    def _names(self, codes: Iterable[int]) -> str:
+        names = [repr(label) for label in self.classes_[list(codes)].tolist()]
+        more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
+        return ("class " if len(names) == 1 else "classes ") + (
+            ", ".join(names[:10]) + more
+        )
 
     def _default_or_clone(self) -> Any:
         if self.estimator is not None:
@@ -188,15 +250,39 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``, zero for a class without a clean
+            sample.
         """
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self._all_columns(self.estimator_.predict_proba(X), absent=0.0)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> Floats:
-        """Decision values of the refitted classifier, where it has them."""
+        """Decision values of the refitted classifier, where it has them.
+
+        Parameters
+        ----------
+        X : any samples the estimator takes
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            The lowest finite number for a class without a clean sample.
+        """
         check_is_fitted(self)
-        return self.estimator_.decision_function(X)
+        values = self.estimator_.decision_function(X)
+        return self._all_columns(values, absent=np.finfo(values.dtype).min)
+
+    def _all_columns(self, values: Floats, absent: float) -> Floats:
+        """One column per class, also for those the refitted classifier never saw."""
+        seen = self.estimator_.classes_
+        if len(seen) == len(self.classes_):
+            return values
+        if values.ndim == 1:  # the decision between two classes
+            values = np.column_stack([-values, values])
+        columns = np.full((len(values), len(self.classes_)), absent, values.dtype)
+        columns[:, np.searchsorted(self.classes_, seen)] = values
+        return columns
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -205,3 +291,27 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             tags.input_tags = inner.input_tags
             tags.classifier_tags = inner.classifier_tags
         return tags
+
+
+def _losses(proba: Floats, codes: Ints) -> Floats:
+    # Forests and nearest neighbours give probabilities of exactly zero. Their infinite
+    # losses, or merely large ones, would leave no scale on which the others differ.
+    # With many classes even a clean label is that unlikely, so the floor is below chance.
+    least = min(5e-3, 0.1 / proba.shape[1])
+    return -np.log(np.maximum(proba[np.arange(len(codes)), codes], least))
+
+
+def _numeric(X: Any) -> NDArray[Any]:
+    """X as an array of features, or an error if it is none."""
+    try:
+        features = np.asarray(X)
+    except ValueError:  # a ragged list
+        features = np.empty(0, dtype=object)
+    if features.ndim != 2 or features.dtype.kind not in "buif":
+        raise ValueError(
+            "The noise filter wants features, so X must be a numeric array of shape "
+            f"(n_samples, width); it is a {type(X).__name__}. Compute features first, "
+            "with FeatureExtractor or another transformer in a Pipeline, or use a "
+            "filter of losses or log-probabilities."
+        )
+    return features

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
-from .inputs.labels import check_no_missing_labels, encode_labels
+from .labels import check_no_missing_labels, encode_labels
 
 __all__ = [
     "CIFAR10_ASYMMETRIC",

@@ -1,16 +1,21 @@
-"""One call of fit, checked and resolved."""
+"""What a method gets and what it returns: a task and a result."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from .backbones import Backbone
-from .inputs import Source
-from .training.runtime import Runtime
+from .backbones import Backbone, Embedder
+from .features import extract_features
+from .inputs import FeatureRows, Source
+from .training.batches import Labelled
+from .training.device import Runtime
+from .training.net import Net
 
 
 @dataclass(frozen=True)
@@ -22,22 +27,98 @@ class Task:
     source : Source
     y : ndarray of shape (n_samples,), int
         Codes of the given labels.
-    n_classes : int
-    used : ndarray of bool
-        Which samples passed to ``fit`` are in ``source``; the others are skipped.
+    classes : ndarray of shape (n_classes,)
+        Labels that the codes stand for.
     backbone : Backbone or None
         None for precomputed features.
     embed : Module
         Raw batch to features.
     runtime : Runtime
     random_state : RandomState
+    memory : object
+        Where features are kept; see :func:`~sklearn_turn.features.extract_features`.
     """
 
     source: Source
     y: NDArray[np.intp]
-    n_classes: int
-    used: NDArray[np.bool_]
+    classes: NDArray[Any]
     backbone: Backbone | None
     embed: nn.Module
     runtime: Runtime
     random_state: np.random.RandomState
+    memory: Any = None
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Given labels as the user gave them."""
+        return self.classes[self.y]
+
+    @property
+    def dataset(self) -> Labelled:
+        """Samples with their codes, as nets are trained on them."""
+        return Labelled(self.source, self.y)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the samples are features, so that there is no backbone to train."""
+        return isinstance(self.source, FeatureRows)
+
+    @cached_property
+    def frozen(self) -> Task:
+        """The same task on its features z_i = f(x_i), each computed once."""
+        if self.is_frozen:
+            return self
+        assert isinstance(self.embed, Embedder), "images have a backbone"
+        features = extract_features(
+            self.embed, self.source, self.runtime, memory=self.memory
+        )
+        return replace(self, source=FeatureRows(features), embed=nn.Identity())
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which labels a method takes for clean.
+
+    Attributes
+    ----------
+    clean_mask : ndarray of shape (n_samples,), bool
+    clean_proba : ndarray of shape (n_samples,), float64
+    losses : ndarray of shape (n_samples,), float64, or None
+        Cross-entropy of each given label.
+    noise_filter : estimator or None
+        The fitted filter.
+    """
+
+    clean_mask: NDArray[np.bool_]
+    clean_proba: NDArray[np.float64]
+    losses: NDArray[np.float64] | None = None
+    noise_filter: Any = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method made of a task.
+
+    Attributes
+    ----------
+    net : Net
+        Its module has ``embed``, from a raw batch to features, and ``classify``, from
+        these to logits.
+    probe : Net or None
+        Linear probe on features.
+    selection : Selection or None
+        None for methods without such a notion.
+    is_frozen : bool
+        Whether the backbone is as it was, so that its features may come from the
+        cache.
+    """
+
+    net: Net
+    probe: Net | None = None
+    selection: Selection | None = None
+    is_frozen: bool = False

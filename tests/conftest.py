@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.model_selection import train_test_split
 
@@ -64,6 +65,14 @@ def images():
     return _frozen(X=X.astype(np.uint8), y=y)
 
 
+@pytest.fixture
+def png_files(images, tmp_path):
+    paths = [str(tmp_path / f"{i:02}.png") for i in range(len(images.X))]
+    for path, image in zip(paths, images.X, strict=True):
+        Image.fromarray(image).save(path)
+    return paths
+
+
 @pytest.fixture(scope="session")
 def digits():
     """Digits in [0, 1], half for training with 40 % of the labels wrong."""
@@ -76,3 +85,10 @@ def digits():
     return _frozen(
         X=X, y=y, y_true=y_true, is_wrong=y != y_true, X_test=X_test, y_test=y_test
     )
+
+
+@pytest.fixture
+def numbered(blobs):
+    """Features with the number of the sample in the first column."""
+    X = np.column_stack([np.arange(300), blobs.X]).astype(np.float32)
+    return X, blobs.y.copy()

@@ -1,5 +1,6 @@
 """The methods TURN is compared with, behind the same front."""
 
-from ._simple import FullFineTuning, LinearProbing
+from .fine_tuning import FullFineTuning
+from .probing import LinearProbing
 
 __all__ = ["FullFineTuning", "LinearProbing"]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..backbones import BatchTransform, Embedder
-from ..backbones.checkpoints import weights_digest
+from ..backbones import Embedder
+from ..backbones.identity import describe, probe_features
 from ..inputs import Source, Subset
-from ..training.runtime import Runtime, forward_all
+from ..training.device import Runtime
+from ..training.inference import forward_all, forward_batches
 from .memory import FeatureMemory
-from .store import open_cache
+from .store import FeatureCache
 
-# Samples computed between two writes to the cache.
+# Samples computed between two writes to the cache; an interrupted pass loses as many.
 _BLOCK = 1024
 
 
@@ -37,48 +38,51 @@ def extract_features(
     -------
     Tensor of shape (n_samples, width), float32, on the CPU
     """
-    if memory is None:
+    kept = FeatureMemory.of(memory)
+    if kept is None:
         return forward_all(embed, source, runtime, "features")
-    width = embed.backbone_width
-    options: dict[str, Any] = {"identity": _identity(embed), "width": width}
-    if isinstance(memory, FeatureMemory):
-        options |= {"dtype": memory.dtype, "max_bytes": memory.max_bytes}
-        memory = memory.location
-    cache = open_cache(memory, **options)
-    if cache is None:
-        return forward_all(embed, source, runtime, "features")
+    embed = embed.to(runtime.device)
+    cache = FeatureCache(
+        kept,
+        identity=describe(embed),
+        probe=probe_features(embed, source.load([0]) if source.is_raw else None),
+        width=embed.backbone_width,
+    )
     # All keys before the first read: samples stored together are then read together,
     # whatever the order a cross-validation asks for them in.
-    everyone = range(len(source))
-    keys = [k for rows in _blocks(everyone) for k in source.keys(rows)]
-    features = torch.empty(len(source), width)
+    keys = [
+        key
+        for rows in _blocks(len(source), runtime.batch_size)
+        for key in source.keys(rows)
+    ]
+    features = torch.empty(len(source), embed.backbone_width)
     out = features.numpy()
     found = cache.read(keys, out)
+    # Samples with equal keys pass once.
     place = {keys[i]: int(i) for i in np.flatnonzero(~found)[::-1]}
-    for block in _blocks(sorted(place.values())):
-        part = Subset(source, np.asarray(block))
-        computed = forward_all(embed, part, runtime, "features").numpy()
-        cache.write([keys[i] for i in block], computed)
+    absent = np.asarray(sorted(place.values()), dtype=np.intp)
+    computed = written = 0
+
+    def store() -> None:
+        rows = absent[written:computed]
+        cache.write([keys[i] for i in rows], out[rows])
         # As it will be read back: results do not depend on what was stored before.
-        out[block] = cache.as_stored(computed)
+        out[rows] = cache.as_stored(out[rows])
+
+    if len(absent):
+        part = Subset(source, absent)
+        for batch in forward_batches(embed, part, runtime, "features"):
+            out[absent[computed : computed + len(batch)]] = batch.cpu().numpy()
+            computed += len(batch)
+            if computed - written >= _BLOCK:
+                store()
+                written = computed
+        store()
     for i in np.flatnonzero(~found):
         out[i] = out[place[keys[i]]]
     return features
 
 
-def _blocks(rows: Sequence[int]) -> Iterator[list[int]]:
-    """Cut rows into blocks; an interrupted pass loses at most one."""
-    for start in range(0, len(rows), _BLOCK):
-        yield list(rows[start : start + _BLOCK])
-
-
-def _identity(embed: Embedder) -> dict[str, Any]:
-    """All that decides an image's features: weights, preprocessing, precision."""
-    identity: dict[str, Any] = {
-        "weights": weights_digest(embed.backbone),
-        "architecture": type(embed.backbone).__name__,
-        "precision": str(embed.dtype or torch.float32),
-    }
-    if isinstance(embed.transform, BatchTransform):
-        identity |= embed.transform.description()
-    return identity
+def _blocks(n_samples: int, size: int) -> Iterator[range]:
+    for start in range(0, n_samples, size):
+        yield range(start, min(start + size, n_samples))

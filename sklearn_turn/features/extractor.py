@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+import copy
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..backbones import BackboneLike, check_backbone, load_backbone, make_embedder
+from ..backbones import (
+    BatchTransform,
+    Embedder,
+    check_backbone,
+    load_backbone,
+    make_embedder,
+)
 from ..inputs import as_source
-from ..parameters import BACKBONE_CONSTRAINTS
-from ..training.runtime import Runtime
+from ..parameters import BackboneParameters, RunParameters, with_parameters
+from ..training.device import Runtime, seeded
 from .extraction import extract_features
+from .memory import FeatureMemory
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):
+@with_parameters
+class FeatureExtractor(
+    TransformerMixin, RunParameters, BackboneParameters, BaseEstimator
+):
     """Turn images into the features of a frozen, pre-trained backbone.
 
     Put it before any classifier; with
-    :class:`~sklearn_turn.NoiseFilteredClassifier` around that classifier, wrong
+    :class:`~sklearn_turn.NoiseFilteredClassifier` around that classifier, noisy
     labels are filtered too. Nothing is learned from the data.
 
     Parameters
     ----------
-    backbone, pretrained, input_size, crop_pct, batch_size, num_workers, device, \
-precision, memory, verbose
-        As in :class:`~sklearn_turn.TURNClassifier`.
+    random_state : int, RandomState or None, default=None
+        Decides the weights when ``pretrained`` is False.
+    verbose : int, default=0
+        1 shows a progress bar.
 
     Attributes
     ----------
@@ -46,35 +57,8 @@ precision, memory, verbose
     (2, 96)
     """
 
-    _parameter_constraints = BACKBONE_CONSTRAINTS
-
-    def __init__(
-        self,
-        backbone: BackboneLike = "vit_b16",
-        *,
-        pretrained: bool | str | os.PathLike[str] = True,
-        input_size: int | None = None,
-        crop_pct: float | None = None,
-        batch_size: int = 64,
-        num_workers: int | str = "auto",
-        device: str = "auto",
-        precision: str = "auto",
-        memory: Any = None,
-        verbose: int = 0,
-    ):
-        self.backbone = backbone
-        self.pretrained = pretrained
-        self.input_size = input_size
-        self.crop_pct = crop_pct
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.device = device
-        self.precision = precision
-        self.memory = memory
-        self.verbose = verbose
-
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Load the backbone; ``X`` is checked and otherwise not used.
 
         Parameters
@@ -89,16 +73,19 @@ precision, memory, verbose
         """
         if isinstance(self.backbone, str):
             check_backbone(self.backbone)
+        FeatureMemory.of(self.memory)
+        runtime = Runtime.of(self)
         source = as_source(X)
-        loaded = load_backbone(
-            self.backbone,
-            pretrained=self.pretrained,
-            input_size=self.input_size,
-            crop_pct=self.crop_pct,
-            example=source.load([0]) if source.is_raw else None,
-        )
-        self._embed = make_embedder(loaded, Runtime.of(self).dtype, raw=source.is_raw)
-        self._input_size = loaded.input_size
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        with seeded(seed, runtime.device):
+            loaded = load_backbone(
+                self.backbone,
+                pretrained=self.pretrained,
+                input_size=self.input_size,
+                crop_pct=self.crop_pct,
+                example=source.load([0]) if source.is_raw else None,
+            )
+        self._embed = make_embedder(loaded, runtime.dtype, raw=source.is_raw)
         self.n_features_out_ = loaded.width
         return self
 
@@ -115,10 +102,18 @@ precision, memory, verbose
         """
         check_is_fitted(self)
         source = as_source(X)
-        source.fit_to(self._input_size)
+        if isinstance(self._embed.transform, BatchTransform):
+            source = source.sized_for(self._embed.transform.resized)
         return extract_features(
             self._embed, source, Runtime.of(self), memory=self.memory
         ).numpy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if isinstance(embed := state.get("_embed"), Embedder):
+            # A pickle must load where there is no such device.
+            state["_embed"] = copy.deepcopy(embed).cpu()
+        return state
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the features, ``feature0`` and on."""

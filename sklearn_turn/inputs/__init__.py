@@ -3,11 +3,11 @@
 from .arrays import ArrayImages, FeatureRows, RawInputs
 from .dispatch import as_source, is_images
 from .files import DatasetImages, ImageFiles, PILImages, raise_if_unreadable
-from .source import Batch, Ragged, Source, Subset
+from .source import Samples, Ragged, Source, Subset
 
 __all__ = [
     "ArrayImages",
-    "Batch",
+    "Samples",
     "DatasetImages",
     "FeatureRows",
     "ImageFiles",

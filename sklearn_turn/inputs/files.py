@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..exceptions import ImageReadError
 from .arrays import ArrayImages
 from .keys import file_key
-from .source import Batch, Ragged, Source
+from .source import Samples, Ragged, Source
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class DecodedImages(Source):
     def glance(self, index: int) -> None:
         """Raise if the sample is missing, without decoding it."""
 
-    def load(self, indices: Sequence[int]) -> Batch:
+    def load(self, indices: Sequence[int]) -> Samples:
         try:
             # In a loader process torch has one thread, and so has this.
             images = self._each(self.decode, indices, torch.get_num_threads())
@@ -96,10 +97,12 @@ class ImageFiles(DecodedImages):
 
     def __init__(self, paths: Iterable[Any]):
         self.paths = [_as_path(path, i) for i, path in enumerate(paths)]
-        self.used_size: int | None = None
+        self.used_size: int | None = None  # None decodes in full
 
-    def fit_to(self, size: int) -> None:
-        self.used_size = size
+    def sized_for(self, pixels: int) -> ImageFiles:
+        sized = copy.copy(self)
+        sized.used_size = pixels
+        return sized
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -34,7 +34,7 @@ class Ragged:
         return Ragged([image.pin_memory() for image in self.images])
 
 
-Batch = Tensor | Ragged
+Samples = Tensor | Ragged
 
 
 class Source(torch.utils.data.Dataset):
@@ -61,7 +61,7 @@ class Source(torch.utils.data.Dataset):
     def __len__(self) -> int:
         raise TypeError(f"{type(self).__name__} has no length.")
 
-    def load(self, indices: Sequence[int]) -> Batch:
+    def load(self, indices: Sequence[int]) -> Samples:
         """Return the samples at ``indices`` as one batch, images as (n, C, H, W)."""
         raise TypeError(f"{type(self).__name__} cannot be read.")
 
@@ -71,8 +71,15 @@ class Source(torch.utils.data.Dataset):
         items = batch.images if isinstance(batch, Ragged) else batch
         return [content_key(item.numpy()) for item in items]
 
-    def fit_to(self, size: int) -> None:
-        """Say how many pixels a side will be used, so that no more need be decoded."""
+    def sized_for(self, pixels: int) -> Source:
+        """A source of the same samples that decodes no more than is used.
+
+        Parameters
+        ----------
+        pixels : int
+            Shorter side after resizing, before any crop.
+        """
+        return self
 
     def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
         """Unreadable samples: position, name and reason.
@@ -99,7 +106,7 @@ class Source(torch.utils.data.Dataset):
             return batch.images[0] if isinstance(batch, Ragged) else batch[0]
         return Subset(self, np.arange(len(self))[key])
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, indices: list[int]) -> Samples:
         # torch's loader asks for a whole batch when this method exists.
         return self.load(indices)
 
@@ -120,14 +127,14 @@ class Subset(Source):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def load(self, indices: Sequence[int]) -> Batch:
+    def load(self, indices: Sequence[int]) -> Samples:
         return self.source.load(self.indices[np.asarray(indices)].tolist())
 
     def keys(self, indices: Sequence[int]) -> list[bytes]:
         return self.source.keys(self.indices[np.asarray(indices)].tolist())
 
-    def fit_to(self, size: int) -> None:
-        self.source.fit_to(size)
+    def sized_for(self, pixels: int) -> Subset:
+        return Subset(self.source.sized_for(pixels), self.indices)
 
     def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
         place = {int(index): i for i, index in enumerate(self.indices)}

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..exceptions import CleansingWarning
-from ..inputs.labels import check_labels, encode_labels
+from ..labels import check_labels, encode_labels
 from .mixture import Floats, Ints, TwoGaussians, fit_by_group
 
 Mask = NDArray[np.bool_]

@@ -2,31 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
+from skorch.dataset import unpack_data
 from torch import Tensor
+from torch.utils.data import default_collate
 
-from ..inputs import Batch, Source
+from ..inputs import FeatureRows, Source
+from ..inputs.source import Samples
+
+
+class Batch(NamedTuple):
+    """What a net trains on in one step.
+
+    Attributes
+    ----------
+    x : Tensor or Ragged
+        Samples as their source gives them.
+    y : Tensor of shape (n,), int64
+        Codes of the given labels.
+    index : Tensor of shape (n,), int64
+        Positions in the training set, for what is kept per sample.
+    weight : Tensor of shape (n,), float32, or None
+        Of each sample's loss; None weighs all alike.
+    """
+
+    x: Samples
+    y: Tensor
+    index: Tensor
+    weight: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: Any) -> Batch:
+        """A batch as it is, or the pair (x, y) of any other skorch dataset."""
+        if isinstance(batch, cls):
+            return batch
+        x, y = unpack_data(batch)
+        return cls(x, y, torch.empty(0, dtype=torch.int64))
+
+
+def already_a_batch(batch: Any) -> Any:
+    """Collate nothing: the datasets here return whole batches, others lists."""
+    return default_collate(batch) if isinstance(batch, list) else batch
 
 
 class Labelled(torch.utils.data.Dataset):
-    """A source with one integer label per sample, as skorch nets take it.
+    """A source with one integer label per sample, as the nets take it.
 
     Parameters
     ----------
     source : Source
     y : array of shape (n_samples,), int
+    weight : array of shape (n_samples,), float, default=None
     """
 
-    def __init__(self, source: Source, y: NDArray[np.intp]):
+    def __init__(
+        self,
+        source: Source,
+        y: NDArray[np.intp],
+        weight: NDArray[np.floating] | None = None,
+    ):
         self.source = source
         self.y = torch.tensor(y, dtype=torch.int64)
+        self.weight = (
+            None if weight is None else torch.tensor(weight, dtype=torch.float32)
+        )
 
     def __len__(self) -> int:
         return len(self.source)
@@ -34,8 +80,46 @@ class Labelled(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.source[index], self.y[index]
 
-    def __getitems__(self, indices: list[int]) -> tuple[Batch, Tensor]:
-        return self.source.load(indices), self.y[indices]
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
+        index = torch.as_tensor(indices)
+        weight = None if self.weight is None else self.weight[index]
+        return Batch(self.source.load(indices), self.y[index], index, weight)
+
+
+def root_and_rows(dataset: Any) -> tuple[Any, NDArray[np.intp]]:
+    """The dataset a split was taken from, and the positions it was taken from there.
+
+    Parameters
+    ----------
+    dataset : torch Dataset
+        A :class:`torch.utils.data.Subset`, of any depth, or any other dataset.
+
+    Returns
+    -------
+    root : torch Dataset
+    rows : ndarray of int
+    """
+    rows = np.arange(len(dataset))
+    while isinstance(dataset, torch.utils.data.Subset):
+        rows = np.asarray(dataset.indices)[rows]
+        dataset = dataset.dataset
+    return dataset, rows
+
+
+def on_device(dataset: Labelled, device: torch.device) -> Labelled:
+    """Move features and labels to an accelerator when they take little of it.
+
+    Steps on features are so short that copying each batch would take longer.
+    """
+    if device.type != "cuda" or not isinstance(dataset.source, FeatureRows):
+        return dataset
+    rows = dataset.source.rows
+    if rows.nbytes > 0.25 * torch.cuda.mem_get_info(device)[0]:
+        return dataset
+    moved = Labelled(FeatureRows(rows.to(device)), np.empty(0, dtype=np.intp))
+    moved.y = dataset.y.to(device)
+    moved.weight = None if dataset.weight is None else dataset.weight.to(device)
+    return moved
 
 
 class SubsetSampler(torch.utils.data.Sampler):
@@ -68,26 +152,35 @@ class RowBatches:
 
     Parameters
     ----------
-    dataset : Labelled
-    sampler : Sampler
+    dataset : Labelled, or Subset of one
     batch_size : int
+    sampler : Sampler, default=None
+        None visits all rows in order.
     shuffle : bool
         As the loader's; the order is the sampler's.
     """
 
     def __init__(
-        self, dataset: Labelled, *, sampler: Any, batch_size: int, shuffle: bool = False
+        self,
+        dataset: Any,
+        *,
+        batch_size: int,
+        sampler: Any = None,
+        shuffle: bool = False,
     ):
         self.dataset = dataset
-        self.sampler = sampler
         self.batch_size = batch_size
+        self.sampler = range(len(dataset)) if sampler is None else sampler
 
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Any]:
-        for indices in torch.tensor(list(self.sampler)).split(self.batch_size):
-            yield self.dataset.__getitems__(indices)
+    def __iter__(self) -> Iterator[Batch]:
+        root, rows = root_and_rows(self.dataset)
+        visited = rows[np.fromiter(self.sampler, dtype=np.intp)]
+        for index in torch.from_numpy(visited).split(self.batch_size):
+            if len(index):  # torch splits nothing into one empty part
+                yield root.__getitems__(index)
 
 
 class RandomOrder(Callback):
@@ -103,8 +196,8 @@ class RandomOrder(Callback):
     def __init__(self, random_state: Any = None):
         self.random_state = random_state
 
-    def select(self, net: Any, dataset: Any) -> np.ndarray:
-        """Indices of the samples to visit in the next epoch."""
+    def select(self, net: Any, dataset: Any) -> NDArray[np.intp]:
+        """Positions in ``dataset`` of the samples to visit in the next epoch."""
         return np.arange(len(dataset))
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
@@ -113,7 +206,8 @@ class RandomOrder(Callback):
         if options.get("batch_sampler") or (options.get("sampler") and not ours):
             raise ValueError(
                 f"{type(self).__name__} chooses the samples of each epoch; remove "
-                "iterator_train__sampler or iterator_train__batch_sampler."
+                "iterator_train__sampler or iterator_train__batch_sampler, and use "
+                "one such callback."
             )
         self.rng_ = check_random_state(self.random_state)
         batch_size = options.get("batch_size", net.batch_size)

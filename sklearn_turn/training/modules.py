@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..backbones import Embedder
+from ..backbones.layers import layer_scales, undecayed
+
 
 class Standardize(nn.Module):
     """Fixed shift and scale of each feature, taken from the training features.
@@ -28,10 +31,11 @@ class Standardize(nn.Module):
         super().__init__()
         std = features.std(dim=0, correction=0)
         # A constant feature, up to rounding, carries nothing and keeps its scale.
-        floor = 1e-6 * features.abs().amax(dim=0).clamp(min=1e-12)
+        low, high = features.aminmax(dim=0)
+        floor = 1e-6 * torch.maximum(high, -low).clamp(min=1e-12)
         if of_backbone:
-            # Nor may one that hardly varies be blown up: it will vary as soon as the
-            # backbone is trained. A table's columns may differ in unit, and do not.
+            # Nor is one that hardly varies scaled up: it will vary as soon as the
+            # backbone is trained. Columns of a table may differ in unit and stay fixed.
             floor = floor.maximum(0.01 * std.square().mean().sqrt())
         self.register_buffer("mean", features.mean(dim=0))
         self.register_buffer("std", torch.where(std > floor, std, 1.0))
@@ -58,7 +62,34 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, batch: Any) -> Tensor:
-        return self.head(self.scale(self.embed(batch)))
+        return self.classify(self.embed(batch))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits of features."""
+        return self.head(self.scale(features))
+
+    def undecayed(self) -> set[str]:
+        """Names of the backbone's parameters that get no weight decay."""
+        if not isinstance(self.embed, Embedder):
+            return set()
+        return {_BACKBONE + name for name in undecayed(self.embed.backbone)}
+
+    def layer_scales(self, decay: float) -> dict[str, float]:
+        """Factor of the learning rate of each of the backbone's parameters.
+
+        Raises
+        ------
+        ValueError
+            If the backbone does not say how its layers follow each other.
+        """
+        if not isinstance(self.embed, Embedder):
+            return {}
+        scales = layer_scales(self.embed.backbone, decay)
+        return {_BACKBONE + name: scale for name, scale in scales.items()}
+
+
+# Where a classifier's module has its backbone.
+_BACKBONE = "embed.backbone."
 
 
 def linear_head(width: int, n_classes: int) -> nn.Linear:

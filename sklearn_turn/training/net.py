@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ..inputs import Ragged
-from .runtime import progress
+from ..losses import CrossEntropyLoss, SampleLoss
+from .batches import Batch, already_a_batch
+from .device import progress
+from .optimizers import refine_groups
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -20,22 +24,41 @@ def softmax(logits: Tensor) -> Tensor:
 
 
 class Net(NeuralNetClassifier):
-    """A skorch classifier whose modules return logits and whose batches stay raw.
+    """A skorch classifier whose module returns logits and whose batches stay raw.
 
-    Images of different sizes reach the module as one batch; progress bars follow
-    ``verbose``; nothing is printed per epoch but by callbacks.
+    It trains on :class:`~sklearn_turn.training.batches.Batch`: images of different
+    sizes reach the module together, and the criterion is told which samples it sees.
+    Progress bars follow ``verbose``; nothing is printed per epoch but by callbacks.
+    Ctrl-C leaves ``fit``, where skorch would return as if it had finished.
+
+    Parameters
+    ----------
+    module, criterion, **kwargs
+        As for :class:`skorch.NeuralNetClassifier`. The criterion is a
+        :class:`~sklearn_turn.losses.SampleLoss` or a torch loss of (logits, target).
+    warmup_epochs : int, default=0
+        First epochs that use cross-entropy, whatever the criterion. At a fresh head
+        p_y = 1/C, where the gradient of generalised cross-entropy is C^-q times that of
+        cross-entropy; with many classes it would hardly start.
+    layer_decay : float, default=None
+        Learning rate of each layer relative to the next one; None is one for all.
     """
 
     def __init__(
         self,
         module: Any,
         *args: Any,
-        criterion: Any = nn.CrossEntropyLoss,
+        criterion: Any = CrossEntropyLoss,
         train_split: Any = None,
         predict_nonlinearity: Any = softmax,
         verbose: int = 0,
+        warmup_epochs: int = 0,
+        layer_decay: float | None = None,
         **kwargs: Any,
     ):
+        for side in ("train", "valid"):
+            if f"iterator_{side}" not in kwargs:
+                kwargs.setdefault(f"iterator_{side}__collate_fn", already_a_batch)
         super().__init__(
             module,
             *args,
@@ -45,6 +68,8 @@ class Net(NeuralNetClassifier):
             verbose=verbose,
             **kwargs,
         )
+        self.warmup_epochs = warmup_epochs
+        self.layer_decay = layer_decay
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
@@ -59,6 +84,62 @@ class Net(NeuralNetClassifier):
             return self.module_(x.to(self.device, non_blocking=True))
         return super().infer(x, **fit_params)
 
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        batch = Batch.of(batch)
+        self._set_training(True)
+        logits = self.infer(batch.x)
+        loss = self.batch_loss(logits, batch)
+        loss.backward()
+        return {"loss": loss, "y_pred": logits}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        batch = Batch.of(batch)
+        self._set_training(False)
+        with torch.no_grad():
+            logits = self.infer(batch.x)
+            return {"loss": self.batch_loss(logits, batch), "y_pred": logits}
+
+    def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
+        self.check_is_fitted()
+        x = Batch.of(batch).x
+        with torch.set_grad_enabled(training):
+            self._set_training(training)
+            return self.infer(x)
+
+    def batch_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean loss of a batch, weighted where the samples have weights."""
+        y = batch.y.to(logits.device, non_blocking=True)
+        if len(self.history) <= self.warmup_epochs:
+            losses = cross_entropy(logits, y, reduction="none")
+        elif isinstance(self.criterion_, SampleLoss):
+            losses = self.criterion_(logits, y, batch.index)
+        else:
+            losses = self.criterion_(logits, y)
+        if batch.weight is None:
+            return losses.mean()
+        if losses.ndim == 0:
+            raise ValueError(
+                f"{type(self.criterion_).__name__} averages over the batch, so that "
+                "samples cannot be weighted. Pass criterion__reduction='none'."
+            )
+        weight = batch.weight.to(logits.device, non_blocking=True)
+        # A batch whose weights are all zero has no loss, and moves nothing.
+        return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
+
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        named = list(named_parameters)
+        args, kwargs = super().get_params_for_optimizer(prefix, named)
+        groups = refine_groups(
+            args[0],
+            {id(p): name for name, p in named},
+            self.module_,
+            lr=kwargs.get("lr", self.lr),
+            layer_decay=self.layer_decay,
+        )
+        return (groups, *args[1:]), kwargs
+
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **params: Any
     ) -> None:
@@ -69,13 +150,29 @@ class Net(NeuralNetClassifier):
         bar = progress(iterator, f"{prefix} epoch {len(self.history)}", self.verbose)
         super().run_single_epoch(bar, training, prefix, step_fn, **params)
 
+    def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> Net:
+        self.interrupted_ = False
+        super().partial_fit(X, y, classes, **fit_params)
+        if self.interrupted_:
+            raise KeyboardInterrupt
+        return self
+
     def forget_optimizer(self) -> None:
         """Drop the optimiser's state, two thirds of the memory of a trained net."""
         self.optimizer_.state.clear()
         self.module_.zero_grad(set_to_none=True)
 
 
-def history(nets: Mapping[str, Any]) -> list[dict[str, Any]]:
+def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:
     """Per-epoch records of skorch nets, in order, without the per-batch ones.
 
     Parameters
@@ -87,11 +184,14 @@ def history(nets: Mapping[str, Any]) -> list[dict[str, Any]]:
     -------
     list of dict
     """
-    names = {"dur": "seconds"}
     return [
         {
             "phase": phase,
-            **{names.get(k, k): v for k, v in row.items() if k in _RECORDED},
+            **{
+                _RENAMED.get(name, name): value
+                for name, value in row.items()
+                if not name.endswith(_INTERNAL)
+            },
         }
         for phase, net in nets.items()
         if net is not None
@@ -99,4 +199,5 @@ def history(nets: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-_RECORDED = ("epoch", "train_loss", "valid_loss", "dur", "n_train", "kept")
+_RENAMED = {"dur": "seconds"}
+_INTERNAL = ("batches", "_batch_count", "_best")

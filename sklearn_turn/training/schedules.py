@@ -11,8 +11,8 @@ from skorch.callbacks import Callback
 class CosineSchedule(Callback):
     """Linear warm-up, then cosine decay to zero, by the fraction of training done.
 
-    The number of steps is not known before training, because cleansing keeps another
-    number of samples each epoch; the fraction of epochs is.
+    The number of steps is not known before training, because cleansing keeps a
+    different number of samples each epoch; the fraction of epochs is.
 
     Parameters
     ----------
@@ -24,7 +24,9 @@ class CosineSchedule(Callback):
         self.warmup = warmup
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.initial_ = [group["lr"] for group in net.optimizer_.param_groups]
+        # Training that goes on starts from the first rate, not from the decayed one.
+        for group in net.optimizer_.param_groups:
+            group.setdefault("initial_lr", group["lr"])
         self.epoch_ = -1
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -36,8 +38,8 @@ class CosineSchedule(Callback):
             return
         within = self.step_ / net.n_batches_
         factor = self._factor((self.epoch_ + within) / net.max_epochs)
-        for group, lr in zip(net.optimizer_.param_groups, self.initial_, strict=True):
-            group["lr"] = lr * factor
+        for group in net.optimizer_.param_groups:
+            group["lr"] = group["initial_lr"] * factor
         self.step_ += 1
 
     def _factor(self, done: float) -> float:
@@ -46,25 +48,3 @@ class CosineSchedule(Callback):
             return max(done / self.warmup, 0.01)
         rest = (done - self.warmup) / (1 - self.warmup)
         return 0.5 * (1 + math.cos(math.pi * rest))
-
-
-class RobustAfterWarmup(Callback):
-    """Train with cross-entropy for the first epochs, then with the criterion's q.
-
-    At a fresh head p_y = 1/C, where the gradient of generalised cross-entropy is
-    C^-q times that of cross-entropy; with many classes it would hardly start.
-
-    Parameters
-    ----------
-    warmup_epochs : int
-    """
-
-    def __init__(self, warmup_epochs: int):
-        self.warmup_epochs = warmup_epochs
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.q_ = net.criterion_.q
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        warming_up = len(net.history) <= self.warmup_epochs
-        net.criterion_.q = 0.0 if warming_up else self.q_

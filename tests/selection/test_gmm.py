@@ -1,26 +1,16 @@
+"""The mixture of two Gaussians on the losses of each class."""
+
 from __future__ import annotations
 
 import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.datasets import load_digits, make_blobs
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_turn import GMMNoiseFilter, NoiseFilteredClassifier
+from sklearn_turn import GMMNoiseFilter
 from sklearn_turn.exceptions import CleansingWarning
-from sklearn_turn.noise import symmetric
-from sklearn_turn.selection import draw_balanced
 
 
 def _column(losses):
@@ -79,9 +69,6 @@ def _posterior_by_scikit_learn(losses):
     return monotone[np.searchsorted(grid, x)], separation, means.max() * spread + low
 
 
-# -- GMMNoiseFilter: the rule ---------------------------------------------------------
-
-
 @pytest.mark.parametrize("seed", range(15))
 def test_per_class_posteriors_are_those_of_a_loop_over_classes(seed):
     losses, y = _random_problem(seed)
@@ -120,7 +107,7 @@ def test_per_class_differs_from_global_where_classes_differ_in_difficulty():
     assert together[80:100].all()
 
 
-def test_label_is_believed_when_posterior_exceeds_tau():
+def test_label_is_clean_when_posterior_exceeds_tau():
     losses, y = _random_problem(0)
     kept = []
     for tau in (0.0, 0.3, 0.6, 0.9):
@@ -170,9 +157,6 @@ def test_a_trajectory_counts_as_its_mean():
     )
 
 
-# -- GMMNoiseFilter: the traps --------------------------------------------------------
-
-
 @pytest.mark.parametrize("shape", ["normal", "exponential"])
 def test_clean_data_is_kept_but_the_papers_rule_cuts_it(shape):
     rng = np.random.RandomState(0)
@@ -186,18 +170,37 @@ def test_clean_data_is_kept_but_the_papers_rule_cuts_it(shape):
     assert paper.clean_mask_.mean() < 0.8
 
 
-def test_one_population_is_kept_whole():
+def test_one_population_is_not_split():
     losses = np.random.RandomState(1).normal(0.5, 0.1, 400)
     found = GMMNoiseFilter().fit(_column(losses), np.repeat(np.arange(4), 100))
     assert np.all(found.mixtures_.separation < 2)
-    assert found.clean_mask_.all() and found.kept_whole_.all()
+    assert found.clean_mask_.all() and found.unsplit_.all()
     assert found.noise_rate_ == 0
+
+
+@pytest.mark.parametrize("y", [None, np.zeros(200)], ids=["no labels", "one class"])
+def test_without_classes_one_population_is_not_split_however_high(y):
+    # Chance, log(1) = 0, would be below any loss.
+    losses = np.random.RandomState(0).normal(5, 0.5, 200)
+    found = GMMNoiseFilter().fit(_column(losses), y)
+    assert found.mixtures_.separation[0] < 2
+    assert found.unsplit_.all() and found.clean_mask_.all()
+    np.testing.assert_array_equal(found.transform(_column(losses)), 1)
+
+
+def test_with_many_classes_losses_are_split_by_chance():
+    # 300 classes of 10: chance is log(300) = 5.7. Half the classes are better.
+    rng = np.random.RandomState(0)
+    y = np.repeat(np.arange(300), 10)
+    losses = rng.normal(np.where(y < 150, 4.5, 7), 0.3)
+    found = GMMNoiseFilter(min_separation=np.inf).fit(_column(losses), y)
+    assert found.unsplit_[:150].all() and not found.unsplit_[150:].any()
 
 
 def test_overlapping_losses_worse_than_chance_are_split_all_the_same():
     losses = np.random.RandomState(0).normal(5, 0.5, 200)
     found = GMMNoiseFilter().fit(_column(losses), np.repeat([0, 1], 100))
-    assert not found.kept_whole_.any()
+    assert not found.unsplit_.any()
     assert 0 < found.clean_mask_.sum() < 200
 
 
@@ -224,13 +227,13 @@ def test_one_constant_class_does_not_disturb_the_others():
 
 
 @pytest.mark.parametrize("n_tiny", [1, 2, 9])
-def test_a_class_too_small_for_a_mixture_is_kept_whole(n_tiny):
+def test_no_label_of_a_class_too_small_for_a_mixture_is_flagged(n_tiny):
     losses = np.r_[_two_groups(70, 30), np.linspace(0, 8, n_tiny)]
     y = np.repeat([0, 1], [100, n_tiny])
     with pytest.warns(CleansingWarning, match="min_samples"):
         found = GMMNoiseFilter(min_samples=10).fit(_column(losses), y)
     assert found.clean_mask_[100:].all()
-    assert found.kept_whole_.tolist() == [False, True]
+    assert found.unsplit_.tolist() == [False, True]
     assert 60 < found.clean_mask_[:100].sum() < 80
 
 
@@ -242,7 +245,18 @@ def test_min_samples_decides_who_is_too_small():
     np.testing.assert_array_equal(mask, losses < 1)
 
 
-def test_non_finite_losses_are_judged_noisy_with_a_warning():
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_losses_that_are_never_finite_are_all_flagged(bad):
+    with pytest.warns(CleansingWarning) as caught:
+        found = GMMNoiseFilter().fit(_column(np.full(40, bad)), np.repeat([0, 1], 20))
+    assert "40 of 40 losses are not finite" in str(caught[0].message)
+    assert not found.clean_mask_.any()
+    np.testing.assert_array_equal(found.clean_proba_, 0)
+    assert found.noise_rate_ == 1
+    assert np.isnan(found.pooled_mixture_.means).all()
+
+
+def test_non_finite_losses_are_flagged_with_a_warning():
     losses = _two_groups(70, 30)
     damaged = np.r_[losses, np.nan, np.inf, -np.inf]
     with pytest.warns(CleansingWarning, match="3 of 103 losses are not finite"):
@@ -302,13 +316,10 @@ def test_global_scope_does_not_lose_a_class():
     assert np.flatnonzero(found.clean_mask_[y == 1]).tolist() == [0]
 
 
-def test_a_class_kept_whole_is_kept_even_by_tau_of_one():
+def test_a_class_that_is_not_split_is_kept_even_by_tau_of_one():
     losses = np.random.RandomState(0).normal(0.5, 0.1, 100)
     y = np.repeat([0, 1], 50)
     assert GMMNoiseFilter(tau=1.0).fit(_column(losses), y).clean_mask_.all()
-
-
-# -- GMMNoiseFilter: the interface ----------------------------------------------------
 
 
 def test_transform_with_labels_reproduces_the_fit():
@@ -341,6 +352,39 @@ def test_fit_without_labels_takes_all_as_one_class():
     expected, _, _ = _posterior_by_scikit_learn(losses)
     np.testing.assert_allclose(found.clean_proba_, expected, atol=1e-6)
     assert not hasattr(found, "classes_")
+
+
+def test_a_refit_without_labels_forgets_the_old_ones():
+    losses, y = _random_problem(6)
+    found = GMMNoiseFilter().fit(_column(losses), y).fit(_column(losses))
+    assert not hasattr(found, "classes_")
+    with pytest.raises(ValueError, match="fitted without labels"):
+        found.transform(_column(losses), y)
+
+
+def test_the_pooled_mixture_is_that_of_a_fit_without_labels():
+    losses, y = _random_problem(6)
+    losses[::9] = np.nan
+    with pytest.warns(CleansingWarning):
+        by_class = GMMNoiseFilter().fit(_column(losses), y)
+        pooled = GMMNoiseFilter().fit(_column(losses))
+    for name in ("weights", "means", "variances"):
+        np.testing.assert_array_equal(
+            getattr(by_class.pooled_mixture_, name), getattr(pooled.mixtures_, name)
+        )
+    assert not hasattr(GMMNoiseFilter(), "pooled_mixture_")
+
+
+def test_labels_in_a_column_are_taken_with_scikit_learns_warning():
+    losses, y = _random_problem(6)
+    with pytest.warns(DataConversionWarning):
+        found = GMMNoiseFilter().fit(_column(losses), y[:, None])
+    np.testing.assert_array_equal(
+        found.clean_proba_, GMMNoiseFilter().fit(_column(losses), y).clean_proba_
+    )
+    with pytest.warns(DataConversionWarning):
+        again = found.transform(_column(losses), y[:, None])
+    np.testing.assert_array_equal(again[:, 0], found.clean_proba_)
 
 
 def test_transform_to_pandas():
@@ -417,249 +461,3 @@ def test_parameters_out_of_range(parameter):
     name = next(iter(parameter))
     with pytest.raises(ValueError, match=f"The '{name}' parameter"):
         GMMNoiseFilter(**parameter).fit(_column(_two_groups(70, 30)))
-
-
-# -- draw_balanced --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("balance", ["min", 1.0, 1.5, 3, None])
-@pytest.mark.parametrize("seed", range(10))
-def test_balanced_draw_takes_as_many_per_class_as_a_loop_would(balance, seed):
-    rng = np.random.RandomState(seed)
-    y = rng.randint(5, size=300)
-    clean = rng.uniform(size=300) < np.array([0.9, 0.6, 0.5, 0.2, 0.8])[y]
-    drawn = draw_balanced(clean, y, balance, rng)
-    assert clean[drawn].all()
-    assert np.all(np.diff(drawn) > 0)
-    available = [int((clean & (y == c)).sum()) for c in range(5)]
-    limit = {"min": min(available), None: 300}.get(balance)
-    if limit is None:
-        limit = int(balance * min(available))
-    for c in range(5):
-        assert (y[drawn] == c).sum() == min(limit, available[c])
-
-
-def test_balanced_draw_is_uniform_within_a_class():
-    y = np.repeat([0, 1], [10, 4])
-    rng = np.random.RandomState(0)
-    drawn = [draw_balanced(np.ones(14, bool), y, "min", rng) for _ in range(2000)]
-    share = np.bincount(np.concatenate(drawn), minlength=14) / 2000
-    np.testing.assert_allclose(share[:10], 0.4, atol=0.05)
-    np.testing.assert_array_equal(share[10:], 1)
-
-
-def test_balanced_draw_passes_over_classes_without_clean_samples():
-    y = np.repeat([0, 1, 2], 5)
-    clean = y != 1
-    clean[0] = False
-    drawn = draw_balanced(clean, y, "min", np.random.RandomState(0))
-    assert np.bincount(y[drawn], minlength=3).tolist() == [4, 0, 4]
-
-
-def test_balanced_draw_of_nothing_is_empty():
-    nothing = np.zeros(6, dtype=bool)
-    drawn = draw_balanced(nothing, np.arange(6) % 2, "min", np.random.RandomState(0))
-    assert len(drawn) == 0
-
-
-# -- NoiseFilteredClassifier ----------------------------------------------------------
-
-
-class Recorder(ClassifierMixin, BaseEstimator):
-    """Logistic regression that remembers the rows each fit was given."""
-
-    rows: list[np.ndarray] = []
-
-    def fit(self, X, y):
-        self.rows.append(np.asarray(X).copy())
-        self.model_ = LogisticRegression().fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
-
-    def predict(self, X):
-        return self.model_.predict(X)
-
-    def predict_proba(self, X):
-        return self.model_.predict_proba(X)
-
-
-def test_rows_that_are_not_believed_are_dropped(blobs, monkeypatch):
-    monkeypatch.setattr(Recorder, "rows", [])
-    clf = NoiseFilteredClassifier(Recorder()).fit(blobs.X, blobs.y)
-    first, last = Recorder.rows
-    np.testing.assert_array_equal(first, blobs.X)
-    np.testing.assert_array_equal(last, blobs.X[clf.clean_mask_])
-    assert 150 < len(last) < 250
-
-
-def test_final_classifier_is_the_one_fitted_by_hand(blobs):
-    base = LogisticRegression()
-    clf = NoiseFilteredClassifier(base).fit(blobs.X, blobs.y)
-    proba = clone(base).fit(blobs.X, blobs.y).predict_proba(blobs.X)
-    losses = -np.log(proba[np.arange(300), blobs.y])
-    np.testing.assert_allclose(clf.losses_, losses)
-    mask = GMMNoiseFilter().fit(_column(losses), blobs.y).clean_mask_
-    by_hand = clone(base).fit(blobs.X[mask], blobs.y[mask])
-    np.testing.assert_allclose(
-        clf.predict_proba(blobs.X), by_hand.predict_proba(blobs.X)
-    )
-    np.testing.assert_allclose(
-        clf.decision_function(blobs.X), by_hand.decision_function(blobs.X)
-    )
-
-
-def test_wrong_labels_are_found_and_their_removal_helps(blobs):
-    clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
-    found = ~clf.clean_mask_
-    assert blobs.is_wrong[found].mean() > 0.9
-    assert found[blobs.is_wrong].mean() > 0.9
-    truth = np.eye(3)[blobs.y_true]
-    plain = LogisticRegression().fit(blobs.X, blobs.y).predict_proba(blobs.X)
-    brier = ((clf.predict_proba(blobs.X) - truth) ** 2).sum(axis=1).mean()
-    assert brier < 0.5 * ((plain - truth) ** 2).sum(axis=1).mean()
-
-
-def test_labels_may_be_strings(blobs):
-    names = np.array(["red", "green", "blue"])
-    clf = NoiseFilteredClassifier().fit(blobs.X, names[blobs.y])
-    assert clf.classes_.tolist() == ["blue", "green", "red"]
-    assert (clf.predict(blobs.X) == names[blobs.y_true]).mean() > 0.9
-    assert clf.clean_mask_[~blobs.is_wrong].mean() > 0.9
-
-
-@pytest.mark.parametrize(
-    "memoriser",
-    [KNeighborsClassifier(1), DecisionTreeClassifier(random_state=0)],
-    ids=["nearest", "tree"],
-)
-def test_memorising_classifiers_need_cv(memoriser, blobs):
-    blind = NoiseFilteredClassifier(memoriser).fit(blobs.X, blobs.y)
-    assert blind.clean_mask_.all()
-    cv = StratifiedKFold(5, shuffle=True, random_state=0)
-    sighted = NoiseFilteredClassifier(memoriser, cv=cv).fit(blobs.X, blobs.y)
-    found = ~sighted.clean_mask_
-    assert found[blobs.is_wrong].mean() > 0.7
-    assert blobs.is_wrong[found].mean() > blobs.is_wrong.mean() + 0.1
-    gain = sighted.score(blobs.X, blobs.y_true) - blind.score(blobs.X, blobs.y_true)
-    assert gain > 0.05
-
-
-def test_cv_losses_come_from_models_that_did_not_see_the_sample(blobs):
-    cv = StratifiedKFold(3)
-    clf = NoiseFilteredClassifier(LogisticRegression(), cv=cv).fit(blobs.X, blobs.y)
-    for train, test in cv.split(blobs.X, blobs.y):
-        model = LogisticRegression().fit(blobs.X[train], blobs.y[train])
-        likelihood = model.predict_proba(blobs.X[test])
-        expected = -np.log(likelihood[np.arange(len(test)), blobs.y[test]])
-        np.testing.assert_allclose(clf.losses_[test], expected)
-
-
-class LowestHalf(BaseEstimator):
-    """A filter that believes the half of the labels with the lower losses."""
-
-    def fit(self, X, y):
-        self.clean_mask_ = X[:, 0] <= np.median(X[:, 0])
-        self.clean_proba_ = self.clean_mask_.astype(float)
-        return self
-
-
-def test_custom_filter_is_used(blobs):
-    half = LowestHalf()
-    clf = NoiseFilteredClassifier(noise_filter=half).fit(blobs.X, blobs.y)
-    assert clf.clean_mask_.sum() == 150
-    assert clf.losses_[clf.clean_mask_].max() < clf.losses_[~clf.clean_mask_].min()
-    assert clf.noise_filter_ is not half and not hasattr(half, "clean_mask_")
-
-
-def test_inside_a_pipeline(blobs):
-    pipeline = make_pipeline(
-        StandardScaler(), NoiseFilteredClassifier(LogisticRegression())
-    ).fit(blobs.X, blobs.y)
-    by_hand = NoiseFilteredClassifier(LogisticRegression()).fit(
-        StandardScaler().fit_transform(blobs.X), blobs.y
-    )
-    np.testing.assert_allclose(
-        pipeline.predict_proba(blobs.X),
-        by_hand.predict_proba(StandardScaler().fit_transform(blobs.X)),
-    )
-    assert pipeline[-1].n_features_in_ == 2
-
-
-def test_around_a_pipeline(blobs):
-    inner = make_pipeline(StandardScaler(), SVC(probability=False))
-    with pytest.raises(ValueError, match="'estimator' parameter"):
-        NoiseFilteredClassifier(inner).fit(blobs.X, blobs.y)
-    inner = make_pipeline(StandardScaler(), LogisticRegression())
-    clf = NoiseFilteredClassifier(inner).fit(blobs.X, blobs.y)
-    assert clf.score(blobs.X, blobs.y_true) > 0.9
-
-
-def test_grid_search_reaches_both_inner_estimators(blobs):
-    search = GridSearchCV(
-        NoiseFilteredClassifier(LogisticRegression(), GMMNoiseFilter()),
-        {"noise_filter__tau": [0.3, 0.9], "estimator__C": [1e-3, 1.0]},
-        cv=3,
-        error_score="raise",
-    ).fit(blobs.X, blobs.y)
-    best, chosen = search.best_estimator_, search.best_params_
-    assert chosen["noise_filter__tau"] == best.noise_filter_.tau
-    assert chosen["estimator__C"] == best.estimator_.C
-    assert search.score(blobs.X, blobs.y_true) > 0.9
-
-
-def test_cross_validate(blobs):
-    scores = cross_validate(
-        NoiseFilteredClassifier(), blobs.X, blobs.y, cv=3, error_score="raise"
-    )
-    # 70 % of the held-out labels are right.
-    assert scores["test_score"].mean() == pytest.approx(0.7, abs=0.1)
-
-
-def test_methods_of_the_classifier_are_passed_on(blobs):
-    nearest = NoiseFilteredClassifier(KNeighborsClassifier()).fit(blobs.X, blobs.y)
-    assert not hasattr(nearest, "decision_function")
-    with pytest.raises(NotFittedError):
-        NoiseFilteredClassifier().predict(blobs.X)
-
-
-def test_feature_names_are_passed_on(blobs):
-    pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(blobs.X, columns=["width", "height"])
-    clf = NoiseFilteredClassifier().fit(frame, blobs.y)
-    assert clf.feature_names_in_.tolist() == ["width", "height"]
-    assert (clf.predict(frame) == blobs.y_true).mean() > 0.9
-
-
-def test_clean_data_is_hardly_touched():
-    X, y = make_blobs(300, centers=3, random_state=0, cluster_std=0.8)
-    clf = NoiseFilteredClassifier().fit(X, y)
-    assert clf.clean_mask_.mean() > 0.9
-
-
-def test_inner_estimators_are_not_fitted_in_place(blobs):
-    base, noise_filter = LogisticRegression(), GMMNoiseFilter()
-    NoiseFilteredClassifier(base, noise_filter).fit(blobs.X, symmetric(blobs.y, 0.1))
-    assert not hasattr(base, "coef_")
-    assert not hasattr(noise_filter, "clean_mask_")
-
-
-@pytest.mark.parametrize("missing", [None, np.nan])
-def test_missing_labels_are_refused_before_any_fit(missing, blobs, monkeypatch):
-    monkeypatch.setattr(Recorder, "rows", [])
-    y = np.array(["a", "b", "c"], dtype=object)[blobs.y]
-    y[3] = missing
-    with pytest.raises(ValueError, match="missing"):
-        NoiseFilteredClassifier(Recorder()).fit(blobs.X, y)
-    assert Recorder.rows == []
-
-
-def test_forest_that_rules_classes_out_does_not_blind_the_filter():
-    # A forest gives many given labels a probability of exactly zero, and its few
-    # largest losses must not stretch the scale until all others look alike.
-    X, y_true = load_digits(return_X_y=True)
-    y = symmetric(y_true, 0.4, random_state=0)
-    forest = RandomForestClassifier(30, random_state=0)
-    clf = NoiseFilteredClassifier(forest, cv=3).fit(X, y)
-    found, is_wrong = ~clf.clean_mask_, y != y_true
-    assert is_wrong[found].mean() > 0.75
-    assert found[is_wrong].mean() > 0.8

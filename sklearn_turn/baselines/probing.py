@@ -1,0 +1,54 @@
+"""Linear probing on all labels."""
+
+from __future__ import annotations
+
+from ..base import BaseClassifier
+from ..parameters import LossParameters, ProbeParameters, with_parameters
+from ..steps import assemble, check_probe_options, linear_probe, start_of
+from ..task import Result, Task
+
+
+@with_parameters
+class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
+    """Train a linear head on the features of a frozen backbone.
+
+    Parameters
+    ----------
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    probe_ : skorch net
+        The head, on features.
+    net_ : skorch net
+        Backbone and head.
+    history_ : list of dict
+        One per epoch: ``phase`` ("probe"), ``epoch``, ``train_loss``, ``seconds``.
+    skipped_ : ndarray of int
+        Positions of samples left out because they could not be read.
+    input_shape_ : tuple or None
+        Shape of one sample; None for files.
+    n_features_in_ : int
+        Values per sample; absent for files.
+
+    References
+    ----------
+    Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural
+    Networks with Noisy Labels", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_turn.baselines import LinearProbing
+    >>> X, y = make_blobs(200, centers=3, random_state=0)
+    >>> LinearProbing(loss="gce", random_state=0).fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_probe_options(self)
+
+    def _run(self, task: Task) -> Result:
+        probe = linear_probe(task, self, self._loss())
+        return Result(assemble(task, start_of(probe)), probe, is_frozen=True)

@@ -1,0 +1,391 @@
+"""The steps methods are made of: linear probe and fine-tuning of a task."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .exceptions import CollapsedProbeWarning
+from .inputs import FeatureRows
+from .losses import CrossEntropyLoss
+from .parameters import FineTuneParameters, ProbeParameters
+from .task import Task
+from .training.batches import RandomOrder, RowBatches, on_device
+from .training.evidence import Evidence
+from .training.inference import batches_of, join, steps
+from .training.modules import Classifier, Standardize, linear_head
+from .training.net import Net
+from .training.optimizers import make_optimizer
+from .training.schedules import CosineSchedule
+
+Options = dict[str, Any]
+
+#: Options of a skorch net that is trained by cross-entropy.
+CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
+
+
+class Start(NamedTuple):
+    """What fine-tuning starts from, beside the backbone.
+
+    Attributes
+    ----------
+    scale : Module
+    head : Linear
+    """
+
+    scale: nn.Module
+    head: nn.Linear
+
+
+def fresh_start(task: Task) -> Start:
+    """A head that finds all classes equally likely."""
+    if isinstance(task.source, FeatureRows):
+        rows = task.source.rows
+        scale = Standardize(rows, of_backbone=task.backbone is not None)
+        return Start(scale, linear_head(rows.shape[1], task.n_classes))
+    assert task.backbone is not None, "images have a backbone"
+    return Start(nn.Identity(), linear_head(task.backbone.width, task.n_classes))
+
+
+def start_of(probe: Net) -> Start:
+    """A copy of a probe's scale and head."""
+    module = probe.module_
+    return Start(*copy.deepcopy((module.scale, module.head)))
+
+
+def undecided(task: Task, wanted: Iterable[str]) -> Evidence:
+    """What noise filters ask for, before anything was trained."""
+    n, level = len(task.y), np.log(task.n_classes)
+    evidence: Evidence = {"losses": np.full((n, 1), level)}
+    if "log_proba" in wanted:
+        evidence["log_proba"] = np.full((n, task.n_classes), -level)
+    if "features" in wanted:
+        evidence["features"] = features_of(task).numpy()
+    return evidence
+
+
+def features_of(task: Task) -> Tensor:
+    """Features of every sample, of shape (n_samples, width)."""
+    source = task.frozen.source
+    assert isinstance(source, FeatureRows), "that is what frozen means"
+    return source.rows
+
+
+def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
+    """Train a linear head on the features of the frozen backbone.
+
+    A probe that collapsed onto few classes is trained again by cross-entropy.
+
+    Parameters
+    ----------
+    task : Task
+    parameters : ProbeParameters
+        The estimator.
+    loss : dict
+        Options of the skorch net: ``criterion`` and ``criterion__*``.
+
+    Returns
+    -------
+    Net
+        Its module takes features.
+
+    Warns
+    -----
+    CollapsedProbeWarning
+    """
+    task = task.frozen
+    probe = _fit_probe(task, parameters, loss)
+    if not parameters.lp_epochs or loss == CROSS_ENTROPY or not _collapsed(probe, task):
+        return probe
+    warnings.warn(
+        f"The linear probe trained by {_named(loss)} predicts far fewer classes than "
+        "are labelled; it was trained again by cross-entropy. Raise lp_warmup_epochs, "
+        "or choose a less robust loss (lower q), to avoid this.",
+        CollapsedProbeWarning,
+        stacklevel=5,
+    )
+    return _fit_probe(task, parameters, CROSS_ENTROPY)
+
+
+def _fit_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
+    start = fresh_start(task)
+    net = _make_net(
+        task,
+        start,
+        parameters.lp_params,
+        callbacks=[
+            ("cosine", CosineSchedule(warmup=0.0)),
+            ("order", RandomOrder(task.random_state)),
+        ],
+        max_epochs=parameters.lp_epochs,
+        warmup_epochs=parameters.lp_warmup_epochs,
+        batch_size=parameters.lp_batch_size
+        or _batch_size(len(task.y), steps=24, most=128, least=8),
+        lr=parameters.lp_lr or _head_lr(start.head.in_features),
+        optimizer__name="adamw",
+        optimizer__weight_decay=0.0,
+        verbose=0,
+        **loss,
+    )
+    return _fit(net, task)
+
+
+def fine_tune(
+    task: Task,
+    parameters: FineTuneParameters,
+    start: Start,
+    *,
+    loss: Options = CROSS_ENTROPY,
+    warmup_epochs: int = 0,
+    callbacks: Sequence[tuple[str, Any]] = (),
+) -> Net:
+    """Train all parameters, on what callbacks select.
+
+    Parameters
+    ----------
+    task : Task
+        Of a frozen task, only the head is trained.
+    parameters : FineTuneParameters
+        The estimator.
+    start : Start
+    loss : dict
+        Options of the skorch net: ``criterion`` and ``criterion__*``.
+    warmup_epochs : int
+        First epochs that use cross-entropy.
+    callbacks : sequence of (str, Callback)
+        Without any, all samples are visited in random order.
+
+    Returns
+    -------
+    Net
+    """
+    if task.is_frozen:
+        # Only a head on features: train it as a probe is.
+        optimizer, decay, momentum = "adamw", 0.0, 0.0
+        lr = _head_lr(start.head.in_features)
+    else:
+        assert task.backbone is not None, "images have a backbone"
+        recipe = task.backbone.recipe
+        optimizer, lr, decay = recipe.optimizer, recipe.lr, recipe.weight_decay
+        momentum = recipe.momentum
+    options: Options = {
+        "max_epochs": parameters.fft_epochs,
+        "warmup_epochs": warmup_epochs,
+        "batch_size": parameters.fft_batch_size
+        or _batch_size(len(task.y), steps=48, most=64, least=16),
+        "lr": lr if parameters.fft_lr is None else parameters.fft_lr,
+        "layer_decay": None if task.is_frozen else parameters.fft_layer_decay,
+        "optimizer__name": parameters.fft_optimizer or optimizer,
+        "optimizer__weight_decay": (
+            decay
+            if parameters.fft_weight_decay is None
+            else parameters.fft_weight_decay
+        ),
+        "verbose": task.runtime.verbose,
+    }
+    if options["optimizer__name"] == "sgd":
+        options["optimizer__momentum"] = momentum
+    schedule = ("cosine", CosineSchedule(parameters.fft_lr_warmup))
+    callbacks = callbacks or [("order", RandomOrder(task.random_state))]
+    net = _make_net(
+        task,
+        start,
+        parameters.fft_params,
+        callbacks=[schedule, *callbacks],
+        **options,
+        **loss,
+    )
+    return _fit(net, task)
+
+
+def assemble(task: Task, start: Start) -> Net:
+    """A net of the backbone as it is and a head, not trained any further."""
+    return _fit(_make_net(task, start, None, callbacks=[], max_epochs=0), task)
+
+
+def _make_net(
+    task: Task,
+    start: Start,
+    extra: Mapping[str, Any] | None,
+    *,
+    callbacks: list[tuple[str, Any]],
+    **options: Any,
+) -> Net:
+    """A skorch net; the user's ``extra`` options win over ours."""
+    extra = dict(extra or {})
+    added = list(extra.pop("callbacks", None) or [])
+    if any(isinstance(_callback(entry), RandomOrder) for entry in added):
+        # The user's selects the samples of each epoch, and ours would do so as well.
+        callbacks = [c for c in callbacks if not isinstance(c[1], RandomOrder)]
+    if "optimizer" in extra:
+        # Another optimiser takes none of our options but the learning rate.
+        options = {k: v for k, v in options.items() if not k.startswith("optimizer__")}
+    if "criterion" in extra:
+        options = {k: v for k, v in options.items() if not k.startswith("criterion")}
+    batch_size = extra.get("batch_size", options.get("batch_size", 1))
+    return Net(
+        Classifier,
+        **{
+            "module__embed": task.embed,
+            "module__scale": start.scale,
+            "module__head": start.head,
+            "optimizer": make_optimizer,
+            "classes": np.arange(task.n_classes),
+            "device": str(task.runtime.device),
+            "iterator_valid__batch_size": task.runtime.batch_size,
+            **_loaders(task, extra, batch_size),
+            **options,
+            "callbacks": [*callbacks, *added],
+            **extra,
+        },
+    )
+
+
+def _loaders(task: Task, extra: Mapping[str, Any], batch_size: int) -> Options:
+    """How a net reads batches: features as rows in memory, all else by a loader."""
+    n_samples, runtime = len(task.y), task.runtime
+    valid, train = (
+        runtime.loader_options(
+            decodes=task.source.decodes, n_batches=-(-n_samples // size)
+        )
+        for size in (runtime.batch_size, batch_size)
+    )
+    if task.is_frozen:
+        valid["pin_memory"] = train["pin_memory"] = False  # perhaps on the device
+    options = {f"iterator_valid__{k}": v for k, v in valid.items()}
+    if task.is_frozen and not any(k.startswith("iterator_train") for k in extra):
+        return {**options, "iterator_train": RowBatches}
+    train["persistent_workers"] = train["num_workers"] > 0
+    return {**options, **{f"iterator_train__{k}": v for k, v in train.items()}}
+
+
+def _fit(net: Net, task: Task) -> Net:
+    if net.max_epochs:
+        # The labels once more, for a stratified train_split.
+        net.fit(on_device(task.dataset, task.runtime.device), task.y)
+    else:
+        net.initialize()
+    net.forget_optimizer()
+    return net
+
+
+def check_probe_options(parameters: ProbeParameters) -> None:
+    """Raise if ``lp_params`` holds unknown options, or some that are ours to set.
+
+    Raises
+    ------
+    ValueError
+        Naming the option and what to use instead.
+    """
+    _check_net_options("lp_params", parameters.lp_params, "lp_epochs")
+
+
+def check_fine_tune_options(
+    parameters: FineTuneParameters, *, selects: bool = False
+) -> None:
+    """Raise if ``fft_params`` holds unknown options, or some that are ours to set.
+
+    Parameters
+    ----------
+    parameters : FineTuneParameters
+    selects : bool
+        Whether the method itself selects the samples of each epoch.
+
+    Raises
+    ------
+    ValueError
+        Naming the option and what to use instead.
+    """
+    extra = parameters.fft_params or {}
+    _check_net_options("fft_params", extra, "fft_epochs")
+    added = [_callback(entry) for entry in extra.get("callbacks") or []]
+    if selects and any(isinstance(callback, RandomOrder) for callback in added):
+        raise ValueError(
+            "fft_params holds a callback that selects the samples of each epoch, and "
+            "so does the estimator. Remove it, or set cleansing=None."
+        )
+
+
+# Of a skorch net, but the estimator's to set.
+_OURS = {"module", "classes", "device", "warmup_epochs", "layer_decay"}
+
+
+def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) -> None:
+    extra = {k: v for k, v in (extra or {}).items() if k != "callbacks"}
+    if "max_epochs" in extra:
+        raise ValueError(f"{name} holds max_epochs; set {epochs} instead.")
+    ours = sorted(key for key in extra if key.split("__")[0] in _OURS)
+    if ours:
+        raise ValueError(
+            f"{name} holds {ours[0]!r}, which the estimator sets itself. Use its own "
+            "parameters, such as backbone, device or fft_layer_decay."
+        )
+    net = Net(Classifier)
+    known = {*net.get_params(deep=False), "optimizer", *net.prefixes_}
+    unknown = sorted(key for key in extra if key.split("__")[0] not in known)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=3)
+        hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+        raise ValueError(
+            f"{name} holds {unknown[0]!r}, which is no argument of a skorch net.{hint}"
+        )
+
+
+def _callback(entry: Any) -> Any:
+    """A callback of a list of callbacks or pairs of name and callback."""
+    return entry[1] if isinstance(entry, tuple) else entry
+
+
+def _collapsed(probe: Net, task: Task) -> bool:
+    """Whether predictions use less than half as many classes as the labels do.
+
+    Classes are counted in effect, by the perplexity of their shares: 1 when one class
+    takes all, the number of classes when all are equal.
+    """
+    module = probe.module_.eval()
+
+    def step(batch: Any) -> dict[str, Tensor]:
+        # Not the logits: with many classes they would outgrow the features.
+        return {"code": module(batch.to(task.runtime.device)).argmax(dim=1)}
+
+    batches = batches_of(task.source, task.runtime)
+    codes = join(steps(batches, step), len(task.y))["code"]
+    predicted = torch.bincount(codes, minlength=task.n_classes).numpy()
+    labelled = np.bincount(task.y, minlength=task.n_classes)
+    return 2 * _perplexity(predicted) <= _perplexity(labelled)
+
+
+def _perplexity(counts: NDArray[np.integer]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _batch_size(n_samples: int, *, steps: int, most: int, least: int) -> int:
+    """Largest batch with which all samples make that many steps, within bounds."""
+    return max(least, min(most, n_samples // steps))
+
+
+def _head_lr(width: int) -> float:
+    """Learning rate of a head on standardised features.
+
+    With more features every step changes the outputs more, and wrong labels are
+    learned by heart sooner.
+    """
+    return 1e-3 * min(1.0, (192 / width) ** 0.5)
+
+
+def _named(loss: Options) -> str:
+    settings = [
+        f"{key.removeprefix('criterion__')}={value}"
+        for key, value in loss.items()
+        if key != "criterion"
+    ]
+    return f"{loss['criterion'].__name__}({', '.join(settings)})"

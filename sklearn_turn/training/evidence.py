@@ -1,0 +1,120 @@
+"""What a net says of every training sample: the evidence noise filters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..losses import SampleLoss
+from .batches import Batch
+from .inference import join, steps
+
+Evidence = dict[str, NDArray[Any]]
+
+
+def collect_evidence(
+    net: Any, dataset: Any, wanted: Collection[str]
+) -> tuple[Evidence, NDArray[np.intp]]:
+    """Run every sample through a skorch classifier once, in index order.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNetClassifier
+        In evaluation mode, without augmentation.
+    dataset : torch Dataset
+        With its labels.
+    wanted : collection of {"losses", "log_proba", "features"}
+        Features need a module with ``embed``, from a batch to features, and
+        ``classify``, from these to its output.
+
+    Returns
+    -------
+    evidence : dict of str to ndarray
+        What is wanted, and always "losses" of shape (n_samples, 1), float64: the
+        cross-entropy of each given label. "log_proba" has shape
+        (n_samples, n_classes), float64; "features" (n_samples, width), float32.
+    y : ndarray of shape (n_samples,), int
+
+    Raises
+    ------
+    ValueError
+        If the net's outputs are not probabilities, or it gives no features.
+    """
+    if "features" in wanted and not (
+        hasattr(net.module_, "embed") and hasattr(net.module_, "classify")
+    ):
+        raise ValueError(
+            f"The noise filter wants features, but {type(net.module_).__name__} has no "
+            "embed(x) and classify(features). Define them, or use a filter of losses "
+            "or log-probabilities."
+        )
+
+    def step(batch: Any) -> dict[str, Tensor]:
+        x, y = Batch.of(batch)[:2]
+        outputs: dict[str, Tensor] = {}
+        if "features" in wanted:
+            net._set_training(False)
+            outputs["features"] = net.module_.embed(x.to(net.device)).float()
+            raw = net.module_.classify(outputs["features"])
+        else:
+            raw = net.evaluation_step(batch, training=False)
+        raw = raw[0] if isinstance(raw, tuple) else raw
+        y = torch.as_tensor(y).to(raw.device).long()
+        if takes_logits(net):
+            outputs["losses"] = cross_entropy(raw.float(), y, reduction="none")
+            if "log_proba" in wanted:
+                outputs["log_proba"] = torch.log_softmax(raw.float(), dim=1)
+        else:
+            log_proba = _log_of_probabilities(net, raw)
+            outputs["losses"] = -log_proba.gather(1, y[:, None])[:, 0]
+            if "log_proba" in wanted:
+                outputs["log_proba"] = log_proba
+        return {**outputs, "y": y}
+
+    batches = net.get_iterator(dataset, training=False)
+    outputs = steps(batches, step, description="losses", verbose=net.verbose)
+    results = join(outputs, len(dataset))
+    y = results.pop("y").numpy().astype(np.intp)
+    evidence: Evidence = {
+        name: tensor.numpy() if name == "features" else tensor.double().numpy()
+        for name, tensor in results.items()
+    }
+    evidence["losses"] = evidence["losses"].reshape(-1, 1)
+    return evidence, y
+
+
+def takes_logits(net: Any) -> bool:
+    """Whether a net's module returns logits, by what its criterion takes."""
+    if isinstance(net.criterion_, SampleLoss):
+        return net.criterion_.takes_logits
+    return isinstance(net.criterion_, torch.nn.CrossEntropyLoss)
+
+
+def _log_of_probabilities(net: Any, raw: Tensor) -> Tensor:
+    """Log of what skorch takes for probabilities, if that is what they are."""
+    proba = net._get_predict_nonlinearity()(raw).float()
+    total = proba.sum(dim=1)
+    if (proba < 0).any() or not torch.allclose(
+        total, torch.ones_like(total), atol=1e-3
+    ):
+        raise ValueError(
+            f"The outputs of {type(net.module_).__name__} are no probabilities: their "
+            f"rows sum to {total.min():.3g} to {total.max():.3g}. Tell skorch how to "
+            "turn them into probabilities with predict_nonlinearity, or derive the "
+            "criterion from sklearn_turn.losses.SampleLoss if they are logits."
+        )
+    return proba.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def labels_of(dataset: Any) -> NDArray[np.intp]:
+    """Labels of a dataset without reading its samples, where it can tell them."""
+    y = getattr(dataset, "y", None)
+    if y is None:
+        y = [dataset[i][1] for i in range(len(dataset))]
+    return np.asarray(y.cpu() if isinstance(y, Tensor) else y)

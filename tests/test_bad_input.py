@@ -1,0 +1,143 @@
+"""Bad input is refused in the caller's terms, before any training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from support import CLASSIFIERS, Pool, Tally, pool, tiny
+
+from sklearn_turn import TURNClassifier
+
+
+def _with(y, index, value):
+    changed = np.array(["a", "b", "c"], dtype=object)[y]
+    changed[index] = value
+    return changed
+
+
+BAD_LABELS = {
+    "too few": (lambda y: y[:-1], r"inconsistent numbers of samples: \[60, 59\]"),
+    "none": (lambda y: None, "requires y to be passed"),
+    "one class": (lambda y: np.full(60, 5), "only one class.*5"),
+    "None": (lambda y: _with(y, 3, None), "missing.*index 3"),
+    "first None": (lambda y: _with(y, 0, None), "missing.*index 0"),
+    "NaN among strings": (lambda y: _with(y, 3, np.nan), "NaN"),
+    "NaN": (lambda y: np.where(np.arange(60) == 3, np.nan, y), "NaN"),
+    "mixed types": (lambda y: _with(y, 3, 7), "mix types.*int, str"),
+    "continuous": (lambda y: y + 0.5, "Unknown label type: continuous"),
+    "two columns": (lambda y: np.column_stack([y, y]), "y should be a 1d array"),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("case", BAD_LABELS)
+@pytest.mark.parametrize("features", [False, True], ids=["images", "features"])
+def test_bad_labels(features, case, kind, images, monkeypatch):
+    change, message = BAD_LABELS[case]
+    tally, trained = Tally(), []
+    monkeypatch.setattr(kind, "_run", lambda self, task: trained.append(task))
+    X = images.X.reshape(60, -1)[:, :5] if features else images.X
+    clf = kind(lambda: Pool(tally), input_size=8)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, change(images.y))
+    assert (tally.built, tally.calls, trained) == (0, 0, [])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_must_be_finite(value, blobs, monkeypatch):
+    trained = []
+    monkeypatch.setattr(TURNClassifier, "_run", lambda self, task: trained.append(1))
+    X = blobs.X.copy()
+    X[5, 1] = value
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        TURNClassifier().fit(X, blobs.y)
+    assert trained == []
+    fitted = TURNClassifier(lp_epochs=1, fft_epochs=0)
+    monkeypatch.undo()
+    fitted.fit(blobs.X, blobs.y)
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        fitted.predict(X)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (0, 8, 8)], ids=str)
+def test_no_images_at_all(shape):
+    with pytest.raises(ValueError, match=r"0 sample|empty|no images|at least"):
+        tiny().fit(np.empty(shape, dtype=np.uint8), np.empty(0, dtype=int))
+
+
+def test_one_image(images):
+    with pytest.raises(ValueError, match="only one class"):
+        tiny().fit(images.X[:1], images.y[:1])
+
+
+def test_unknown_device_is_named(blobs):
+    with pytest.raises(ValueError, match="Unknown device 'gpu'"):
+        TURNClassifier(device="gpu").fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        {"tau": 2},
+        {"q": -0.1},
+        {"lp_epochs": -1},
+        {"fft_epochs": 1.5},
+        {"cleansing": "twice"},
+        {"balance": 0.5},
+        {"fft_optimizer": "lion"},
+        {"fft_lr": 0},
+        {"fft_lr_warmup": 1.0},
+        {"augment": "heavy"},
+        {"crop_pct": 0},
+        {"precision": "float64"},
+        {"lp_params": [1]},
+    ],
+    ids=str,
+)
+def test_parameters_out_of_range(parameter, blobs):
+    name = next(iter(parameter))
+    with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+        TURNClassifier(**parameter).fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_predict_needs_a_fit(kind, images):
+    for method in ("predict", "predict_proba"):
+        with pytest.raises(NotFittedError):
+            getattr(kind(pool), method)(images.X)
+
+
+@pytest.fixture(scope="module")
+def on_images(images):
+    return tiny(lp_epochs=1, fft_epochs=0).fit(images.X, images.y)
+
+
+@pytest.fixture(scope="module")
+def on_features(blobs):
+    return TURNClassifier(lp_epochs=1, fft_epochs=0).fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8, 3), (2, 8, 8, 1), (2, 8, 8), (2, 3, 8, 8)])
+def test_predict_on_another_image_shape(shape, on_images):
+    given, fitted = (str(s).replace("(", r"\(") for s in (shape[1:], (8, 8, 3)))
+    with pytest.raises(ValueError, match=f"{given}.*{fitted}".replace(")", r"\)")):
+        on_images.predict(np.zeros(shape, dtype=np.uint8))
+
+
+def test_predict_on_features_after_images(on_images, blobs):
+    with pytest.raises(ValueError, match="fitted on images, but X holds 2-D features"):
+        on_images.predict(blobs.X)
+
+
+def test_predict_on_images_after_features(on_features, images, png_files):
+    for X in (images.X, png_files):
+        with pytest.raises(ValueError, match=r"fitted on 2-D features.*images"):
+            on_features.predict(X)
+
+
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_predict_on_another_number_of_features(n_features, on_features):
+    message = f"X has {n_features} features, but TURNClassifier is expecting 2"
+    with pytest.raises(ValueError, match=message):
+        on_features.predict(np.zeros((4, n_features)))

@@ -1,0 +1,303 @@
+"""Step 2 for any skorch net."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
+from support import Fixed, losses_by_hand, spy_net
+from torch import nn
+
+from sklearn_turn import Cleansing, GMMNoiseFilter
+from sklearn_turn.exceptions import CleansingWarning
+
+
+class Remember(Callback):
+    """Keep the state of the module and the subset at the beginning of each epoch."""
+
+    def initialize(self):
+        self.states, self.subsets = [], []
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        state = {k: v.clone() for k, v in net.module_.state_dict().items()}
+        self.states.append(state)
+        cleansing = dict(net.callbacks_).get("cleansing")
+        if cleansing is not None:
+            self.subsets.append(cleansing.kept_indices_.copy())
+
+
+@pytest.mark.parametrize("criterion", ["logits", "probabilities"])
+def test_cleansing_filters_the_losses_of_the_model_before_each_epoch(
+    criterion, numbered
+):
+    X, y = numbered
+    cleansing, remember = Cleansing(random_state=0), Remember()
+    net = spy_net(
+        criterion, [("cleansing", cleansing), ("remember", remember)], lr=0.5
+    ).fit(X, y)
+    expected = losses_by_hand(remember.states[-1], X, y)
+    np.testing.assert_allclose(cleansing.losses_, expected, rtol=1e-3, atol=1e-5)
+    by_hand = GMMNoiseFilter().fit(cleansing.losses_.reshape(-1, 1), y)
+    np.testing.assert_array_equal(
+        cleansing.noise_filter_.clean_mask_, by_hand.clean_mask_
+    )
+    kept = np.bincount(y[by_hand.clean_mask_], minlength=3)
+    assert net.history[-1, "kept"] == kept.tolist()
+    subset = cleansing.kept_indices_
+    assert by_hand.clean_mask_[subset].all()
+    assert np.bincount(y[subset]).tolist() == [kept.min()] * 3
+
+
+def test_each_epoch_visits_its_own_subset_once(numbered):
+    X, y = numbered
+    remember = Remember()
+    cleansing = Cleansing(random_state=0)
+    net = spy_net(callbacks=[("cleansing", cleansing), ("remember", remember)], lr=0.5)
+    net.fit(X, y)
+    visited = iter(net.module_.trained)
+    for subset, n_train in zip(
+        remember.subsets, net.history[:, "n_train"], strict=True
+    ):
+        epoch = [next(visited) for _ in range(n_train)]
+        assert len(set(epoch)) == n_train
+        assert set(epoch) <= set(subset.tolist())
+        assert len(subset) - n_train == (len(subset) % 32 == 1)
+    assert next(visited, None) is None
+    assert len({tuple(subset) for subset in remember.subsets}) == 3
+
+
+def test_cleansing_finds_the_wrong_labels(blobs, numbered):
+    X, y = numbered
+    cleansing = Cleansing(random_state=0)
+    spy_net(callbacks=[cleansing], lr=0.5, max_epochs=10).fit(X, y)
+    found = ~cleansing.noise_filter_.clean_mask_
+    assert found[blobs.is_wrong].mean() > 0.9
+    assert blobs.is_wrong[found].mean() > 0.9
+
+
+def test_loss_passes_are_one_per_epoch(numbered):
+    X, y = numbered
+    cleansing = Cleansing(random_state=0)
+    net = spy_net(callbacks=[cleansing], max_epochs=4).fit(X, y)
+    assert cleansing.n_passes_ == 4
+    assert net.module_.evaluated == 4 * list(range(300))
+
+
+def test_first_losses_save_exactly_one_pass(numbered):
+    X, y = numbered
+    known = np.linspace(0, 1, 300) + 3.0 * (np.arange(300) % 4 == 0)
+    cleansing, remember = (
+        Cleansing(first_evidence={"losses": known[:, None]}),
+        Remember(),
+    )
+    net = spy_net(callbacks=[("cleansing", cleansing), ("remember", remember)])
+    net.fit(X, y)
+    assert cleansing.n_passes_ == 2
+    assert net.module_.evaluated == 2 * list(range(300))
+    mask = GMMNoiseFilter().fit(known.reshape(-1, 1), y).clean_mask_
+    assert 0 < mask.sum() < 300
+    assert mask[remember.subsets[0]].all()
+
+
+def test_cleansing_once_keeps_the_subset(numbered):
+    X, y = numbered
+    remember = Remember()
+    cleansing = Cleansing(every_epoch=False, random_state=0)
+    net = spy_net(callbacks=[("cleansing", cleansing), ("remember", remember)])
+    net.fit(X, y)
+    assert cleansing.n_passes_ == 1
+    for subset in remember.subsets:
+        np.testing.assert_array_equal(subset, remember.subsets[0])
+    expected = losses_by_hand(remember.states[0], X, y)
+    np.testing.assert_allclose(cleansing.losses_, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_cleansing_once_with_known_losses_makes_no_pass(numbered):
+    X, y = numbered
+    cleansing = Cleansing(
+        every_epoch=False, first_evidence={"losses": np.zeros((300, 1))}
+    )
+    net = spy_net(callbacks=[cleansing]).fit(X, y)
+    assert cleansing.n_passes_ == 0
+    assert net.module_.evaluated == []
+
+
+@pytest.mark.parametrize("balance", ["min", 2, None])
+def test_balance_limits_the_draw_per_class(balance, numbered):
+    X, y = numbered
+    mask = np.random.RandomState(0).uniform(size=300) < np.array([0.2, 0.5, 0.9])[y]
+    cleansing = Cleansing(Fixed(mask), balance=balance, random_state=0)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    clean = np.bincount(y[mask])
+    limit = {"min": clean[0], 2: 2 * clean[0], None: 300}[balance]
+    drawn = np.bincount(y[cleansing.kept_indices_])
+    assert drawn.tolist() == np.minimum(clean, limit).tolist()
+
+
+def test_same_random_state_same_subsets(numbered):
+    X, y = numbered
+    trained = [
+        spy_net(callbacks=[Cleansing(random_state=seed)]).fit(X, y).module_.trained
+        for seed in (0, 0, 1)
+    ]
+    assert trained[0] == trained[1] != trained[2]
+
+
+def test_under_a_split_all_are_filtered_and_only_training_samples_visited(numbered):
+    X, y = numbered
+    cleansing, remember = Cleansing(random_state=0), Remember()
+    callbacks = [("cleansing", cleansing), ("remember", remember)]
+    net = spy_net(callbacks=callbacks, train_split=ValidSplit(3, stratified=True))
+    net.fit(X, y)
+    train, valid = net.get_split_datasets(X, y)
+    train, valid = np.asarray(train.indices), np.asarray(valid.indices)
+    expected = losses_by_hand(remember.states[-1], X, y)
+    np.testing.assert_allclose(cleansing.losses_, expected, rtol=1e-3, atol=1e-5)
+    assert net.module_.evaluated == 3 * [*range(300), *valid.tolist()]
+    assert set(net.module_.trained) <= set(train.tolist())
+    by_hand = GMMNoiseFilter().fit(cleansing.losses_[:, None], y).clean_mask_
+    visited = train[cleansing.kept_indices_]
+    assert by_hand[visited].all()
+    kept = np.bincount(y[train][by_hand[train]])
+    assert np.bincount(y[visited]).tolist() == [kept.min()] * 3
+    assert np.isfinite(net.history[:, "valid_loss"]).all()
+
+
+def test_labels_of_any_torch_dataset(numbered):
+    X, y = numbered
+    dataset = torch.utils.data.TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+    cleansing = Cleansing(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
+    plain = Cleansing(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(dataset, None)
+    spy_net(callbacks=[plain], max_epochs=1).fit(X, y)
+    np.testing.assert_array_equal(cleansing.kept_indices_, plain.kept_indices_)
+
+
+def test_read_only_labels_raise_no_warning(blobs):
+    X = blobs.X.astype(np.float32)
+    assert not blobs.y.flags.writeable
+    net = NeuralNetClassifier(
+        nn.Linear,
+        module__in_features=2,
+        module__out_features=3,
+        criterion=nn.CrossEntropyLoss,
+        callbacks=[Cleansing(first_evidence={"losses": np.zeros((300, 1))})],
+        train_split=None,
+        max_epochs=2,
+        verbose=0,
+        lr=0.1,
+    )
+    torch.set_warn_always(True)
+    try:
+        net.fit(X, blobs.y)
+    finally:
+        torch.set_warn_always(False)
+    assert len(net.history) == 2
+
+
+def test_early_stopping_checkpoints_and_schedules_work(numbered, tmp_path):
+    X, y = numbered
+    callbacks = [
+        Cleansing(random_state=0),
+        EarlyStopping(patience=2, sink=lambda text: None),
+        Checkpoint(dirname=tmp_path, sink=lambda text: None, f_history=None),
+        LRScheduler("StepLR", step_size=1, gamma=0.1),
+    ]
+    net = spy_net(
+        callbacks=callbacks, max_epochs=60, train_split=ValidSplit(3), lr=1.0
+    ).fit(X, y)
+    assert 3 < len(net.history) < 60
+    assert net.history[:3, "event_lr"] == pytest.approx([1.0, 0.1, 0.01])
+    best = torch.load(tmp_path / "params.pt", weights_only=True)
+    assert best["linear.weight"].shape == (3, 2)
+    assert any(net.history[:, "event_cp"])
+
+
+@pytest.mark.parametrize("shuffle", [True, False, None])
+def test_the_nets_settings_come_back(shuffle, numbered):
+    X, y = numbered
+    options = {} if shuffle is None else {"iterator_train__shuffle": shuffle}
+    net = spy_net(callbacks=[Cleansing()], **options)
+    before = net.get_params(deep=False)
+    net.fit(X, y)
+    after = net.get_params(deep=False)
+    sampling = [name for name in after if name.startswith("iterator_train__")]
+    assert {name: after[name] for name in sampling} == options
+    assert set(before) == set(after)
+
+
+def test_a_fitted_net_can_be_cloned_pickled_and_fitted_again(numbered):
+    X, y = numbered
+    net = spy_net(callbacks=[Cleansing(random_state=0)]).fit(X, y)
+    copy = pickle.loads(pickle.dumps(net))
+    np.testing.assert_array_equal(copy.predict_proba(X), net.predict_proba(X))
+    clone(net).fit(X, y)
+    net.fit(X, y)
+    assert len(net.history) == 3
+    net.partial_fit(X, y)
+    assert len(net.history) == 6
+
+
+def test_fit_can_be_called_again_after_it_failed(numbered):
+    X, y = numbered
+    net = spy_net(callbacks=[Cleansing(random_state=0)], module__fail_at=200)
+    with pytest.raises(MemoryError):
+        net.fit(X, y)
+    net.set_params(module__fail_at=None)
+    net.fit(X, y)
+    assert len(net.history) == 3
+
+
+def test_training_goes_on_without_the_callback(numbered):
+    X, y = numbered
+    net = spy_net(
+        callbacks=[("cleansing", Cleansing(Fixed(np.arange(300) < 150)))],
+        iterator_train__shuffle=True,
+    ).fit(X, y)
+    net.callbacks_ = [item for item in net.callbacks_ if item[0] != "cleansing"]
+    net.module_.trained.clear()
+    net.partial_fit(X, y)
+    assert sorted(net.module_.trained) == sorted(3 * list(range(300)))
+
+
+@pytest.mark.parametrize("option", ["sampler", "batch_sampler"])
+def test_another_sampler_is_a_conflict(option, numbered):
+    X, y = numbered
+    sampler = torch.utils.data.SequentialSampler(range(300))
+    if option == "batch_sampler":
+        sampler = torch.utils.data.BatchSampler(sampler, 32, drop_last=False)
+    net = spy_net(callbacks=[Cleansing()], **{f"iterator_train__{option}": sampler})
+    with pytest.raises(ValueError, match=f"remove.*iterator_train__{option}"):
+        net.fit(X, y)
+    assert net.module_.trained == []
+
+
+def test_losses_that_diverged_are_warned_about(numbered):
+    X, y = numbered
+    losses = np.zeros(300)
+    losses[:5] = np.nan
+    cleansing = Cleansing(first_evidence={"losses": losses[:, None]}, every_epoch=False)
+    with pytest.warns(CleansingWarning, match="5 of 300 losses are not finite"):
+        spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    assert set(range(5)).isdisjoint(cleansing.kept_indices_)
+
+
+def test_verbose_says_how_many_labels_are_clean(numbered, capsys):
+    X, y = numbered
+    mask = np.arange(300) >= 90
+    spy_net(callbacks=[Cleansing(Fixed(mask))], verbose=1, max_epochs=2).fit(X, y)
+    out = capsys.readouterr().out
+    counts = np.bincount(y[mask])
+    n_train = 3 * counts.min() - (3 * counts.min() % 32 == 1)
+    for epoch in (1, 2):
+        assert (
+            f"epoch {epoch}: 210 of 300 labels are clean, training on {n_train} "
+            f"({counts.min()} to {counts.max()} clean per class)"
+        ) in out

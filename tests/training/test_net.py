@@ -1,0 +1,112 @@
+"""The skorch net."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support import Fixed, Interrupt, Spy, losses_by_hand, spy_net
+from torch import nn
+
+from sklearn_turn import Cleansing
+from sklearn_turn.inputs import FeatureRows
+from sklearn_turn.losses import CrossEntropyLoss, GCELoss
+from sklearn_turn.training.batches import Labelled
+from sklearn_turn.training.net import Net, history
+
+
+def test_robust_loss_waits_for_the_warm_up(numbered):
+    X, y = numbered
+    data = Labelled(FeatureRows(X), y)
+    losses = {}
+    for criterion in (CrossEntropyLoss, GCELoss):
+        torch.manual_seed(0)
+        net = Net(
+            nn.Linear,
+            module__in_features=3,
+            module__out_features=3,
+            criterion=criterion,
+            warmup_epochs=2,
+            lr=1e-9,
+            batch_size=300,
+            max_epochs=4,
+        ).fit(data, y)
+        losses[criterion] = net.history[:, "train_loss"]
+    ce, gce = losses[CrossEntropyLoss], losses[GCELoss]
+    assert gce[:2] == pytest.approx(ce[:2], rel=1e-5)
+    assert all(second < first for first, second in zip(ce[2:], gce[2:], strict=True))
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_an_interrupt_leaves_fit(epochs_before, numbered):
+    X, y = numbered
+    net = Net(Spy, lr=0.1, max_epochs=5, callbacks=[Interrupt(epochs_before + 1)])
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(Labelled(FeatureRows(X), y), y)
+    assert len(net.history) == epochs_before + 1
+
+
+def test_weights_weigh_the_losses_of_a_batch(numbered):
+    X, y = numbered
+    weight = np.random.RandomState(0).uniform(size=300)
+    weight[:50] = 0
+    data = Labelled(FeatureRows(X), y, weight)
+    torch.manual_seed(0)
+    net = Net(Spy, lr=1e-9, batch_size=300, max_epochs=1).fit(data, y)
+    net.module_.eval()
+    losses = losses_by_hand(net.module_.state_dict(), X, y)
+    batch = data.__getitems__(range(300))
+    with torch.no_grad():
+        found = net.batch_loss(net.module_(batch.x), batch).item()
+    assert found == pytest.approx(np.average(losses, weights=weight), rel=1e-4)
+
+
+def test_a_batch_without_weight_moves_nothing(numbered):
+    X, y = numbered
+    data = Labelled(FeatureRows(X), y, np.zeros(300))
+    net = Net(Spy, lr=0.1, max_epochs=1).initialize()
+    before = {k: v.clone() for k, v in net.module_.state_dict().items()}
+    net.partial_fit(data, y)
+    for name, value in net.module_.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_a_criterion_that_averages_cannot_weigh(numbered):
+    X, y = numbered
+    data = Labelled(FeatureRows(X), y, np.ones(300))
+    net = Net(Spy, criterion=nn.CrossEntropyLoss, lr=0.1, max_epochs=1)
+    with pytest.raises(ValueError, match="criterion__reduction='none'"):
+        net.fit(data, y)
+
+
+def test_a_criterion_is_told_which_samples_it_sees(numbered):
+    X, y = numbered
+    seen = []
+
+    class Note(CrossEntropyLoss):
+        def forward(self, logits, target, index):
+            seen.append((index.clone(), target.clone()))
+            return super().forward(logits, target, index)
+
+    net = Net(
+        Spy,
+        criterion=Note,
+        callbacks=[Cleansing(Fixed(np.arange(300) % 3 > 0), random_state=0)],
+        lr=0.1,
+        max_epochs=1,
+    ).fit(Labelled(FeatureRows(X), y), y)
+    index = torch.cat([i for i, _ in seen])
+    assert index.tolist() == net.module_.trained
+    np.testing.assert_array_equal(torch.cat([t for _, t in seen]), y[index])
+
+
+def test_history_names_phases_and_leaves_batches_out(numbered):
+    X, y = numbered
+    first = spy_net(max_epochs=1).fit(X, y)
+    second = spy_net(max_epochs=2, callbacks=[Cleansing()]).fit(X, y)
+    rows = history({"probe": first, "nothing": None, "tuning": second})
+    assert [row["phase"] for row in rows] == ["probe", "tuning", "tuning"]
+    assert [row["epoch"] for row in rows] == [1, 1, 2]
+    assert rows[0]["train_loss"] == first.history[0, "train_loss"]
+    assert all("batches" not in row and row["seconds"] > 0 for row in rows)
+    assert [row.get("n_train") for row in rows] == [None, *second.history[:, "n_train"]]

@@ -31,7 +31,7 @@ demo: .venv/.installed ## clean and fine-tune on noisy digits: under a minute
 
 test: .venv/.installed ## run the whole test suite and the examples in the docstrings
 	$(ONE_THREAD) $(PY) $(PYTEST) --doctest-modules sklearn_turn tests \
-	docs/quickstart.rst docs/inputs.rst
+	docs/quickstart.rst docs/inputs.rst docs/filters.rst
 
 test-one: .venv/.installed ## run one file or test in seconds: make test-one T=tests/test_noise.py
 	@test -n "$(T)" || { echo "Which? make test-one T=tests/test_noise.py" >&2; exit 2; }

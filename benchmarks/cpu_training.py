@@ -14,8 +14,8 @@ from unittest import mock
 import torch
 from common import save, table
 
-from sklearn_turn.training import modules
 from sklearn_turn.backbones import load_backbone
+from sklearn_turn.training import modules
 
 # Backbone, input side, batch size.
 CASES = [

@@ -24,10 +24,11 @@ from PIL import Image
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_turn import TURNClassifier
-from sklearn_turn.training.runtime import Runtime, forward_all
-from sklearn_turn.backbones import load_backbone
+from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.inputs import as_source
-from sklearn_turn.backbones import make_embedder
+from sklearn_turn.parameters import RunParameters
+from sklearn_turn.training.device import Runtime
+from sklearn_turn.training.inference import forward_all
 
 BATCH = 64
 
@@ -48,9 +49,7 @@ def rates(sides: dict[str, Callable[[], Any]], n: int, repeat: int) -> dict[str,
 
 
 def throughput(args: argparse.Namespace, folder: Path) -> dict[str, float]:
-    runtime = Runtime.resolve(
-        device="auto", precision="auto", batch_size=BATCH, num_workers="auto"
-    )
+    runtime = Runtime.of(RunParameters(batch_size=BATCH, num_workers="auto"))
     backbone = load_backbone(
         args.backbone, pretrained=False, input_size=args.input_size
     )
@@ -130,7 +129,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1024)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)  # random labels are hard to believe
+    warnings.simplefilter("ignore", UserWarning)  # random labels give poor mixtures
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rate = throughput(args, folder)

@@ -24,12 +24,13 @@ import torch
 from common import save, table
 from torch import nn
 
-from sklearn_turn.training.runtime import Runtime, forward_all
-from sklearn_turn.backbones import load_backbone
+from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.inputs import as_source
 from sklearn_turn.losses import generalized_cross_entropy
-from sklearn_turn.backbones import make_embedder
+from sklearn_turn.parameters import RunParameters
+from sklearn_turn.training.device import Runtime
+from sklearn_turn.training.inference import forward_all
 
 CLASSES = 10
 
@@ -51,9 +52,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def embedder(args: argparse.Namespace) -> tuple[nn.Module, Runtime]:
-    runtime = Runtime.resolve(
-        device="auto", precision="auto", batch_size=64, num_workers=0
-    )
+    runtime = Runtime.of(RunParameters(batch_size=64, num_workers=0))
     backbone = load_backbone(
         args.backbone, pretrained=False, input_size=args.input_size, crop_pct=1.0
     )

@@ -27,13 +27,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from sklearn_turn import GMMNoiseFilter
-from sklearn_turn.features.store import open_cache
-from sklearn_turn.training.runtime import Runtime
-from sklearn_turn.backbones import load_backbone
+from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.baselines import LinearProbing
 from sklearn_turn.datasets import load_image_folder
+from sklearn_turn.features.store import open_cache
 from sklearn_turn.inputs import as_source
-from sklearn_turn.backbones import make_embedder
+from sklearn_turn.parameters import RunParameters
+from sklearn_turn.training.device import Runtime
 
 WIDTH, BATCH = 768, 64
 
@@ -99,9 +99,7 @@ def cache_costs(folder: Path, n: int) -> dict[str, float]:
 
 
 def network_costs(args: argparse.Namespace) -> dict[str, float]:
-    runtime = Runtime.resolve(
-        device="auto", precision="auto", batch_size=BATCH, num_workers=0
-    )
+    runtime = Runtime.of(RunParameters(batch_size=BATCH, num_workers=0))
     backbone = load_backbone("vit_base_patch16_224", pretrained=False)
     embed = make_embedder(backbone, runtime.dtype, raw=False, augment="light")
     embed = embed.to(runtime.device)
@@ -151,7 +149,7 @@ def plan(costs: dict[str, float], args: argparse.Namespace) -> dict[str, float]:
     gpu = "forward, this GPU" in costs
     forward = costs["forward, this GPU"] if gpu else 1 / args.forward_rate
     training = costs["training step, this GPU"] if gpu else 1 / args.training_rate
-    reading, believed = max(decode, forward), args.believed
+    reading, clean = max(decode, forward), args.clean
     per_image = {
         "listing, headers, keys": costs["list a folder"]
         + costs["look at a file's header"]
@@ -161,7 +159,7 @@ def plan(costs: dict[str, float], args: argparse.Namespace) -> dict[str, float]:
         "probe (20 epochs)": 20 * costs["probe, one epoch"],
         "losses (3 passes)": 3 * reading,
         "mixtures (4 times)": 4 * costs["mixtures"],
-        "training (4 epochs on the believed)": 4 * believed * max(decode, training),
+        "training (4 epochs on the clean)": 4 * clean * max(decode, training),
     }
     hours = {part: args.images * cost / 3600 for part, cost in per_image.items()}
     return {**hours, "together": sum(hours.values())}
@@ -171,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2_400_000)
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--believed", type=float, default=0.6, help="part trained on")
+    parser.add_argument("--clean", type=float, default=0.6, help="part trained on")
     parser.add_argument("--workers", type=int, default=8, help="decoders per GPU")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--forward-rate", type=float, default=1571)
@@ -205,7 +203,7 @@ def main() -> None:
         "# Costs per image, and the plan for WebVision\n\n"
         f"JPEG photos of 500 x 375 px, ViT-B/16 at 224 px, {args.classes} classes.\n\n"
         + table(["measured", "microseconds per image"], micro)
-        + f"\n\n{args.images:,} images, {args.believed:.0%} of them believed, "
+        + f"\n\n{args.images:,} images, {args.clean:.0%} of them clean, "
         f"{args.workers} decoding processes for every GPU. Features are computed on "
         f"every GPU at once, the rest on one. {rates}\n\n"
         + table(["hours", *plans], hours)

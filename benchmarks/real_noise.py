@@ -228,7 +228,7 @@ def report(
         f"{size['test']} test images with clean labels, mean ± standard deviation "
         f"over {size['seeds']} seeds (other images, other random state). Passes are "
         "backbone passes over the training set. Precision and recall are those of the "
-        f"labels not believed. The whole run took {seconds / 60:.0f} minutes. Learning "
+        f"labels flagged. The whole run took {seconds / 60:.0f} minutes. Learning "
         "rates of fine-tuning: "
         + (
             f"per method the best of {', '.join(f'{lr:g}' for lr in args.rates)} "

@@ -68,7 +68,7 @@ def write_backbones_table() -> None:
     import timm
     from timm.data import OPENAI_CLIP_MEAN
 
-    from sklearn_turn.backbones import ALIASES, IMAGENET_MEAN
+    from sklearn_turn.backbones.recipes import ALIASES, IMAGENET_MEAN
 
     norms = {
         (0.5, 0.5, 0.5): "0.5",

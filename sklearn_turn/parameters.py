@@ -68,14 +68,19 @@ def with_parameters(cls: type[T]) -> type[T]:
 
 
 # The section's title, then everything up to the next title or the end.
-_SECTION = re.compile(r"(Parameters\n-{10}\n)(.*?)(?=\n\n\S[^\n]*\n---|\Z)", re.DOTALL)
+_SECTION = re.compile(r"(Parameters\n-{10}\n)(.*?)(?=\n+\S[^\n]*\n---|\Z)", re.DOTALL)
+
+
+# Class -> what its own docstring says of its own parameters.
+_OWN_ENTRIES: dict[type, dict[str, str]] = {}
 
 
 def _entries(cls: type) -> dict[str, str]:
     """Parameter -> its text in the class's own docstring."""
     found = _SECTION.search(_dedented(cls))
+    section = found[2].strip("\n") if found else ""
     entries: dict[str, str] = {}
-    for text in re.split(r"\n(?=\S)", found[2].strip("\n")) if found else []:
+    for text in re.split(r"\n(?=\S)", section) if section else []:
         names = text.split(" : ", 1)[0]
         entries |= {name.strip(): text for name in names.split(",")}
     return entries
@@ -89,17 +94,18 @@ def _document(cls: type) -> str:
     """Docstring that also lists inherited parameters: positional, own, the rest."""
     texts: dict[str, str] = {}
     for base in reversed(cls.__mro__[1:]):
-        if "_own_entries" in base.__dict__:
-            texts |= base._own_entries
-    own = _entries(cls)
-    cls._own_entries = own  # type: ignore[attr-defined]
+        texts |= _OWN_ENTRIES.get(base, {})
+    own = _OWN_ENTRIES[cls] = _entries(cls)
     texts |= own
     declared = fields(cls)  # type: ignore[arg-type]
     first = [f.name for f in declared if not f.kw_only]
     rest = [f.name for f in declared if f.name not in own]
     order = dict.fromkeys([*first, *own, *rest])
     listed = "\n".join(dict.fromkeys(texts[n] for n in order if n in texts))
-    return _SECTION.sub(lambda m: m[1] + listed + "\n", _dedented(cls), count=1)
+    # Between an empty section and the next title there is only one line break.
+    return _SECTION.sub(
+        lambda found: found[1] + listed + "\n" * (not found[2]), _dedented(cls), count=1
+    )
 
 
 @with_parameters

@@ -84,12 +84,12 @@ def linear_classifier():
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
 
 
-def assert_better_than_guessing(doubted, is_wrong):
-    """Doubted labels are wrong more often than any, by more than luck."""
+def assert_better_than_guessing(flagged, is_wrong):
+    """Flagged labels are wrong more often than any, by more than luck."""
     rate = is_wrong.mean()
-    found = is_wrong[doubted].sum()
-    assert found / doubted.sum() > rate
-    assert binom.sf(found - 1, doubted.sum(), rate) < 1e-3
+    found = is_wrong[flagged].sum()
+    assert found / flagged.sum() > rate
+    assert binom.sf(found - 1, flagged.sum(), rate) < 1e-3
 
 
 def test_pretrained_features_separate_the_classes(vit_features, cifar):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import joblib
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from support import CLASSIFIERS, Pool, Tally, pool, tiny
 
-from sklearn_turn import TURNClassifier
+from sklearn_turn import GMMNoiseFilter, TURNClassifier
+from sklearn_turn.inputs import RawInputs
 
 
 def _with(y, index, value):
@@ -141,3 +146,74 @@ def test_predict_on_another_number_of_features(n_features, on_features):
     message = f"X has {n_features} features, but TURNClassifier is expecting 2"
     with pytest.raises(ValueError, match=message):
         on_features.predict(np.zeros((4, n_features)))
+
+
+NO_SETS = {
+    "None": (None, "X is None"),
+    "path": ("photo.jpg", "one path.*Pass a list"),
+    "bytes": (b"photo.jpg", "one path.*Pass a list"),
+    "list of bytes": ([b"1", b"2"], "holds bytes"),
+    "dict": ({"image": [1, 2], "label": [0, 1]}, "keys 'image', 'label'"),
+    "generator": ((i for i in range(3)), "generator.*list"),
+    "set": ({1, 2}, "set.*list"),
+    "number": (object(), "without length"),
+    "image": (Image.new("RGB", (8, 8)), "one image"),
+    "5-D": (np.zeros((2, 3, 4, 5, 6)), "5 dimensions"),
+    "objects": (np.full((2, 8, 8, 3), None), "not of numbers"),
+}
+
+
+@pytest.mark.parametrize("case", NO_SETS)
+def test_what_is_no_set_of_samples_is_named(case):
+    X, message = NO_SETS[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        TURNClassifier().fit(X, [0, 1])
+
+
+def test_mixed_labels_in_a_list(blobs):
+    with pytest.raises(ValueError, match=r"mix types.*int, str"):
+        TURNClassifier().fit(blobs.X[:4], ["a", "b", 1, 2])
+
+
+def test_a_device_that_is_not_there(blobs):
+    if torch.cuda.is_available():
+        pytest.skip("there is such a device")
+    with pytest.raises(ValueError, match="device='cuda', but torch sees 0 devices"):
+        TURNClassifier(device="cuda").fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize(
+    "noise_filter, message",
+    [
+        (GMMNoiseFilter, "GMMNoiseFilter"),
+        (LogisticRegression(), "looks like a classifier"),
+        ("median", "noise_filter"),
+        (3, "noise_filter"),
+        (GMMNoiseFilter(tau=3), "tau"),
+    ],
+    ids=["class", "classifier", "name", "number", "its parameter"],
+)
+def test_a_noise_filter_that_is_none(noise_filter, message, blobs, monkeypatch):
+    ran = []
+    monkeypatch.setattr(TURNClassifier, "_run", lambda self, task: ran.append(1))
+    with pytest.raises((TypeError, ValueError), match=message):
+        TURNClassifier(noise_filter=noise_filter).fit(blobs.X, blobs.y)
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    "memory, error", [(3, ValueError), (joblib, TypeError)], ids=["number", "module"]
+)
+def test_a_memory_that_is_none(memory, error, blobs):
+    with pytest.raises(error, match="memory"):
+        TURNClassifier(memory=memory).fit(blobs.X, blobs.y)
+
+
+def test_raw_inputs_and_images_are_not_mistaken(on_images, images):
+    with pytest.raises(ValueError, match="fitted on images, but X holds RawInputs"):
+        on_images.predict(RawInputs(images.X))
+
+
+def test_one_class_is_named_plainly(blobs):
+    with pytest.raises(ValueError, match=r"only one class: 0\.0\.$"):
+        TURNClassifier().fit(blobs.X, np.zeros(300))

@@ -338,3 +338,87 @@ def test_silent_by_default(images, capsys):
     tiny().fit(images.X, images.y).predict(images.X)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_after_a_failed_refit_nothing_is_fitted(kind, images):
+    clf = kind(pool, input_size=8, random_state=0).fit(images.X, images.y)
+    with pytest.raises(ValueError, match="missing"):
+        clf.fit(images.X, np.where(np.arange(60) == 3, np.nan, images.y))
+    with pytest.raises(NotFittedError):
+        clf.predict(images.X)
+    fitted = [name for name in vars(clf) if name.endswith("_")]
+    assert fitted == []
+
+
+def test_a_fit_that_fails_in_training_publishes_nothing(images):
+    def fail(batch):
+        raise MemoryError("no memory left")
+
+    clf = tiny(augment=fail)
+    with pytest.raises(MemoryError):
+        clf.fit(images.X, images.y)
+    assert [name for name in vars(clf) if name.endswith("_")] == []
+
+
+def test_loader_processes_do_not_change_a_fit(images, png_files):
+    fits = [
+        TURNClassifier(
+            "test_convnext",
+            pretrained=False,
+            input_size=32,
+            lp_epochs=2,
+            fft_epochs=2,
+            num_workers=num_workers,
+            random_state=0,
+        ).fit(png_files, images.y)
+        for num_workers in (0, 2)
+    ]
+    assert_same(*map(estimated, fits))
+    np.testing.assert_array_equal(*(clf.predict_proba(png_files) for clf in fits))
+
+
+def test_fits_in_threads_are_those_of_one_thread(images):
+    def fit(seed):
+        clf = TURNClassifier("letters", lp_epochs=2, fft_epochs=1, random_state=seed)
+        return estimated(clf.fit(images.X, images.y))
+
+    alone = [fit(seed) for seed in range(3)]
+    together = joblib.Parallel(n_jobs=3, backend="threading")(
+        joblib.delayed(fit)(seed) for seed in range(3)
+    )
+    for first, second in zip(alone, together, strict=True):
+        assert_same(first, second)
+
+
+def test_uint8_and_float_images_in_one_list(images):
+    mixed = [
+        image if i % 2 else (image / 255).astype(np.float32)
+        for i, image in enumerate(images.X)
+    ]
+    extract = FeatureExtractor(pool, input_size=8)
+    np.testing.assert_allclose(
+        extract.fit_transform(mixed), extract.fit_transform(images.X), atol=1e-5
+    )
+
+
+def test_a_filter_is_given_the_users_labels(images):
+    names = np.array(["red", "green", "blue"])[images.y]
+    clf = tiny().fit(images.X, names)
+    assert clf.noise_filter_.classes_.tolist() == ["blue", "green", "red"]
+    proba = clf.noise_filter_.transform(clf.losses_[:, None], names)
+    np.testing.assert_allclose(proba[:, 0], clf.clean_proba_)
+
+
+def test_skipped_files_may_be_repeated(images, png_files):
+    """As in a bootstrap of a source."""
+    from sklearn_turn.inputs import ImageFiles
+
+    with open(png_files[4], "wb") as file:
+        file.write(b"not an image")
+    chosen = np.array([*range(40), 4, 4])
+    X, y = ImageFiles(png_files)[chosen], images.y[chosen]
+    with pytest.warns(SkippedImageWarning, match="3 of 42"):
+        clf = tiny(on_bad_image="skip").fit(X, y)
+    assert clf.skipped_.tolist() == [4, 40, 41]
+    assert clf.clean_mask_.shape == (42,)

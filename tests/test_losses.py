@@ -84,13 +84,14 @@ def test_extreme_logits_give_finite_losses_and_gradients(scale, q):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_loss_module_is_the_mean_over_the_batch():
+def test_loss_module_has_a_value_per_sample():
     logits, target = _problem()
-    expected = ((1 - _likelihood(logits, target) ** 0.4) / 0.4).mean()
-    torch.testing.assert_close(GCELoss(q=0.4)(logits, target), expected)
+    expected = (1 - _likelihood(logits, target) ** 0.4) / 0.4
+    losses = GCELoss(q=0.4)(logits, target, torch.arange(len(target)))
+    torch.testing.assert_close(losses, expected)
 
 
 def test_loss_module_defaults_to_the_usual_q():
     uniform = torch.zeros(4, 10, dtype=torch.float64)
-    loss = GCELoss()(uniform, torch.arange(4))
-    assert loss.item() == pytest.approx((1 - math.pow(0.1, 0.7)) / 0.7)
+    losses = GCELoss()(uniform, torch.arange(4), torch.arange(4))
+    assert losses.tolist() == pytest.approx(4 * [(1 - math.pow(0.1, 0.7)) / 0.7])

@@ -20,9 +20,9 @@ def test_snippets_run(tmp_path, monkeypatch, capsys):
     for snippet in others:
         exec(compile(snippet, "README.md", "exec"), namespace)
     printed = capsys.readouterr().out
-    counts = re.search(r"(\d+) labels not believed, (\d+) wrong", printed)
-    doubted, wrong = map(int, counts.groups())
-    assert 0.7 * wrong < doubted < 1.5 * wrong
+    counts = re.search(r"(\d+) labels flagged, (\d+) wrong", printed)
+    flagged, wrong = map(int, counts.groups())
+    assert 0.8 * wrong < flagged < 1.25 * wrong
     recovered = re.search(r"([\d.]+) of the true labels recovered", printed)
     assert float(recovered.group(1)) > 0.85
 
@@ -45,4 +45,4 @@ def test_first_snippet_on_small_data(tmp_path):
         "y_noisy": np.repeat(["cat", "dog"], 12),
     }
     exec(snippet, namespace)
-    assert set(namespace["suspects"]) <= set(paths)
+    assert set(namespace["flagged"]) <= set(paths)

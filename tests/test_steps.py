@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 from skorch.dataset import ValidSplit
-from support import Count, Fixed, pool, tiny
+from support import Count, Fixed, Interrupt, pool, tiny, tuning
 from torch import nn
 
-from sklearn_turn import FeatureExtractor, TURNClassifier
+from sklearn_turn import Cleansing, FeatureExtractor, TURNClassifier
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CollapsedProbeWarning
 from sklearn_turn.losses import CrossEntropyLoss
@@ -193,3 +196,160 @@ def test_bfloat16_is_close_to_float32(images):
     np.testing.assert_allclose(
         rough.predict_proba(images.X), exact.predict_proba(images.X), atol=0.05
     )
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_a_validation_split_beside_cleansing(stratified, images):
+    """All labels are filtered; training visits only what the split left it."""
+    split = ValidSplit(4, stratified=stratified)
+    clf = tiny(fft_epochs=3, fft_params={"train_split": split})
+    clf.fit(images.X, images.y)
+    assert clf.losses_.shape == clf.clean_mask_.shape == (60,)
+    assert np.isfinite(clf.losses_).all()
+    rows = tuning(clf)
+    assert all(np.isfinite(row["valid_loss"]) for row in rows)
+    assert all(row["n_train"] <= 45 for row in rows)
+
+
+def test_early_stopping_and_the_best_checkpoint(images, tmp_path):
+    clf = tiny(
+        fft_epochs=40,
+        fft_lr=1.0,
+        fft_params={
+            "train_split": ValidSplit(4),
+            "callbacks": [
+                EarlyStopping(patience=2, sink=lambda text: None),
+                Checkpoint(dirname=tmp_path, load_best=True, f_history=None),
+            ],
+        },
+    ).fit(images.X, images.y)
+    valid = [row["valid_loss"] for row in tuning(clf)]
+    assert 3 <= len(valid) < 40
+    best = torch.load(tmp_path / "params.pt", weights_only=True)
+    for name, value in clf.net_.module_.state_dict().items():
+        assert torch.equal(value, best[name])
+    assert len(valid) - 1 - int(np.argmin(valid)) == 2
+
+
+@pytest.mark.parametrize(
+    "kind, phase", [(LinearProbing, "lp_params"), (FullFineTuning, "fft_params")]
+)
+def test_cleansing_may_be_added_to_other_methods(kind, phase, blobs):
+    mask = np.arange(300) % 3 > 0
+    cleansing = Cleansing(Fixed(mask), balance=None, random_state=0)
+    clf = kind(random_state=0, **{phase: {"callbacks": [("mine", cleansing)]}})
+    clf.fit(blobs.X, blobs.y)
+    assert set(cleansing.kept_indices_) == set(np.flatnonzero(mask))
+    assert [row["n_train"] for row in clf.history_] == len(clf.history_) * [200]
+
+
+def test_two_selections_are_refused_before_training(blobs):
+    params = {"fft_params": {"callbacks": [Cleansing()]}}
+    with pytest.raises(
+        ValueError, match=r"holds a callback.*cleansing=None"
+    ):
+        TURNClassifier(**params).fit(blobs.X, blobs.y)
+    clf = TURNClassifier(cleansing=None, random_state=0, **params)
+    assert "kept" in clf.fit(blobs.X, blobs.y).history_[-1]
+
+
+def test_parameter_groups_keep_their_rates(images):
+    count = Count()
+    groups = [("head.*", {"lr": 0.5})]
+    tiny(fft_params={"optimizer__param_groups": groups, "callbacks": [count]}).fit(
+        images.X, images.y
+    )
+    rates = {group["initial_lr"] for group in count.optimizer.param_groups}
+    assert rates == {0.5, 1e-4}
+
+
+def test_layer_decay_lowers_the_rates_of_early_layers(images):
+    count = Count()
+    TURNClassifier(
+        "test_vit",
+        pretrained=False,
+        input_size=32,
+        lp_epochs=1,
+        fft_epochs=1,
+        fft_lr=0.01,
+        fft_layer_decay=0.5,
+        fft_params={"callbacks": [count]},
+        random_state=0,
+    ).fit(images.X, images.y)
+    rates = sorted({group["initial_lr"] for group in count.optimizer.param_groups})
+    assert rates[-1] == 0.01
+    assert rates[0] == pytest.approx(0.01 * 0.5 ** (len(rates) - 1))
+    assert len(rates) > 4
+
+
+def test_layer_decay_of_an_unknown_network_is_an_error(images):
+    with pytest.raises(ValueError, match=r"fft_layer_decay.*Pool.*optimizer__param"):
+        tiny(fft_layer_decay=0.75).fit(images.X, images.y)
+
+
+@pytest.mark.parametrize("phase", ["lp_params", "fft_params"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_interrupt_leaves_fit_and_nothing_is_fitted(phase, epoch, images):
+    later = Count()
+    params = {phase: {"callbacks": [Interrupt(epoch)]}}
+    if phase == "lp_params":
+        params["fft_params"] = {"callbacks": [later]}
+    clf = tiny(**params)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(images.X, images.y)
+    assert getattr(later, "epochs", 0) == 0
+    with pytest.raises(NotFittedError):
+        clf.predict(images.X)
+
+
+def test_an_interrupt_leaves_a_search(images):
+    clf = tiny(lp_params={"callbacks": [Interrupt(1)]})
+    with pytest.raises(KeyboardInterrupt):
+        GridSearchCV(clf, {"tau": [0.5, 0.6]}, cv=2).fit(images.X, images.y)
+
+
+def test_robust_fine_tuning_gets_going_with_many_classes():
+    """Without a warm-up the gradient is C^-q of that of cross-entropy."""
+    X, y = make_blobs(1000, centers=100, n_features=20, random_state=0)
+    options = {"loss": "gce", "fft_optimizer": "sgd", "fft_lr": 0.1, "fft_epochs": 6}
+    cold, warm = (
+        FullFineTuning(fft_warmup_epochs=n, random_state=0, **options)
+        .fit(X, y)
+        .predict_proba(X)[np.arange(1000), y]
+        .mean()
+        for n in (0, 2)
+    )
+    assert cold < 2 / 100 < 4 / 100 < warm
+
+
+@pytest.mark.parametrize("on", ["images", "features"])
+def test_dropout_and_augmentation_are_on_while_training(on, images, blobs):
+    modes = set()
+
+    class Watch(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            if training:
+                modes.update(m.training for m in net.module_.modules())
+
+    X, y = (images.X, images.y) if on == "images" else (blobs.X, blobs.y)
+    tiny(fft_params={"callbacks": [Watch()]}).fit(X, y)
+    assert modes == {True}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"max_epochs": 5}, "set fft_epochs"),
+        ({"module__head": None}, "which the estimator sets itself"),
+        ({"classes": [0, 1]}, "which the estimator sets itself"),
+        ({"learning_rate": 0.1}, "'learning_rate', which is no argument of a skorch"),
+        ({"optimiser__eps": 1}, "Did you mean 'optimizer'"),
+    ],
+    ids=str,
+)
+def test_options_that_are_none_are_refused_before_training(options, message, blobs):
+    trained = Count()
+    clf = TURNClassifier(fft_params=options, lp_params={"callbacks": [trained]})
+    with pytest.raises(ValueError, match=f"fft_params.*{message}"):
+        clf.fit(blobs.X, blobs.y)
+    assert not hasattr(trained, "epochs")

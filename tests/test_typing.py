@@ -64,7 +64,7 @@ def test_every_parameter_is_documented_in_place_with_its_default(kind):
     """By the class's own docstring, in the order of the signature."""
     documented = {}
     section = inspect.getdoc(kind).split("Parameters\n----------\n")[1]
-    section = section.split("\n\nAttributes\n")[0]
+    section = section.split("\n\n")[0]
     for line in section.splitlines():
         if line and not line.startswith(" "):
             names, _, rest = line.partition(" : ")

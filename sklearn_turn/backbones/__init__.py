@@ -1,7 +1,8 @@
 """Backbones: a name, factory or module becomes a module from images to features."""
 
 from .embedder import Embedder, make_embedder
-from .loading import Backbone, BackboneLike, check_backbone, load_backbone
+from .loading import Backbone, load_backbone
+from .names import BackboneLike, check_backbone
 from .recipes import ALIASES, Recipe
 from .transforms import BatchTransform
 

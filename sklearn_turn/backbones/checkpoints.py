@@ -1,12 +1,11 @@
-"""Weights from files and hubs, and errors that say what to do without them."""
+"""Weights from local files, which must fit."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,112 +13,158 @@ from torch import Tensor, nn
 
 from ..exceptions import WeightsNotFoundError
 
+# Under which training scripts store weights: MSN's averaged encoder, averaged weights,
+# then the plain ones.
+_LAYOUTS = ("target_encoder", "state_dict_ema", "model_ema", "state_dict", "model")
 
-@contextlib.contextmanager
-def weights_or_error(name: str, *, wanted: bool) -> Iterator[None]:
-    """Turn a hub's many errors into one that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        if not wanted or isinstance(error, (TypeError, AssertionError)):
-            raise  # of the module, before any weights are asked for
-        raise WeightsNotFoundError(
-            f"The weights of {name!r} could not be had ({type(error).__name__}). Ways "
-            "out: pass pretrained='path/to/weights.safetensors' with a downloaded "
-            "checkpoint; fill the hub's cache on a machine with a network and point "
-            "HF_HOME (for torch's own hub, TORCH_HOME) at a copy of it; choose another "
-            "backbone whose weights you have ('local-dir:/path' reads a folder with "
-            "config.json and weights); or pass pretrained=False to train from scratch."
-        ) from error
-
-
-def download(url: str) -> str:
-    """Fetch a checkpoint into torch's hub cache once; return its path."""
-    folder = os.path.join(torch.hub.get_dir(), "checkpoints")
-    path = os.path.join(folder, os.path.basename(url))
-    if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        torch.hub.download_url_to_file(url, path)
-    return path
+# What follows a backbone, or was needed to pre-train it alone.
+_HEADS = {"head", "head_dist", "heads", "fc", "classifier", "mask_token"}
+_HEAD_PREFIXES = ("aux", "decoder")
 
 
 def is_path(pretrained: Any) -> bool:
     return isinstance(pretrained, (str, os.PathLike))
 
 
-def load_checkpoint(module: nn.Module, path: str) -> None:
-    """Load a local checkpoint, refusing one that leaves weights at random."""
+def load_checkpoint(
+    module: nn.Module, path: str | os.PathLike[str], removed: Iterable[str] = ()
+) -> None:
+    """Load a local checkpoint, refusing one that does not fit.
+
+    Parameters
+    ----------
+    module : Module
+    path : path-like
+        ``.safetensors``, or ``.pth`` with tensors only.
+    removed : iterable of str
+        Parts that were taken off the module, of which the checkpoint may have weights.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read, leaves weights at random, or holds more layers than
+        the module has.
+    """
+    path = os.fspath(path)
     if not os.path.isfile(path):
         raise WeightsNotFoundError(
             f"The checkpoint {path!r} does not exist. Give the path of a .safetensors "
             "or .pth file."
         )
     try:
-        state = _read_state(path)
+        state = unwrapped(_read(path))
     except Exception as error:
         raise ValueError(
             f"The checkpoint {path!r} could not be read ({type(error).__name__}). It "
             "must be a .safetensors file, or a .pth file that holds tensors only: "
             "other pickled objects are not loaded, because that would run their code."
         ) from error
-    # timm keeps, beside many architectures, a filter that renames old keys and
-    # resamples position embeddings to the input size.
-    filter_fn = getattr(
-        sys.modules[type(module).__module__], "checkpoint_filter_fn", None
-    )
-    if filter_fn is not None:
-        # Of another architecture, it may fail; the keys then say more.
-        with contextlib.suppress(Exception):
-            state = filter_fn(state, module)
+    load_state(module, state, path, removed)
+
+
+def _read(path: str) -> Any:
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def unwrapped(content: Any) -> dict[str, Tensor]:
+    """Weights by name, from the layouts in use.
+
+    Parameters
+    ----------
+    content : mapping
+        What a checkpoint file holds.
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
+    from timm.models import clean_state_dict
+
+    for name in _LAYOUTS:
+        if isinstance(content.get(name), dict):
+            content = content[name]
+            break
+    return {
+        name: value
+        for name, value in clean_state_dict(content).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_state(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    origin: str,
+    removed: Iterable[str] = (),
+) -> None:
+    """Load weights into a module, refusing those that do not fit.
+
+    Parameters
+    ----------
+    module : Module
+    state : dict of str to Tensor
+    origin : str
+        Where they are from, for messages.
+    removed : iterable of str
+        See :func:`load_checkpoint`.
+
+    Raises
+    ------
+    ValueError
+    """
+    state = _in_names_of(module, state)
     expected = module.state_dict()
     fits = {k for k, v in expected.items() if k in state and state[k].shape == v.shape}
     # BatchNorm's counter of batches is not a weight and is often left out.
     missing = [
         k for k in expected if k not in fits and not k.endswith("num_batches_tracked")
     ]
-    if missing:
+    surplus = [
+        k for k in state if k not in expected and not _in_head(k, module, removed)
+    ]
+    if missing or surplus:
         wrong = [k for k in missing if k in state]
+        examples = ", ".join([*missing[:3], *surplus[:3]])
         raise ValueError(
-            f"The checkpoint {path!r} does not fit {type(module).__name__}: "
+            f"The checkpoint {origin!r} does not fit {type(module).__name__}: "
             f"{len(fits)} of {len(expected)} keys match, {len(wrong)} have another "
-            f"shape and {len(missing) - len(wrong)} are missing, for example "
-            f"{', '.join(missing[:3])}. Choose the backbone the checkpoint was made "
-            "with."
+            f"shape, {len(missing) - len(wrong)} are missing and the checkpoint has "
+            f"{len(surplus)} more, for example {examples}. Choose the backbone the "
+            "checkpoint was made with."
         )
     module.load_state_dict(
-        {k: v.to(expected[k].dtype) for k, v in state.items() if k in fits},
-        strict=False,
+        {k: state[k].to(expected[k].dtype) for k in fits}, strict=False
     )
 
 
-def _read_state(path: str) -> dict[str, Tensor]:
-    """Read tensors by name, from the layouts in use."""
-    from timm.models import load_state_dict
+def _in_names_of(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as this version of the module calls them."""
+    # timm keeps, beside many architectures, a filter that renames old keys and
+    # resamples position embeddings to the input size.
+    home = sys.modules.get(type(module).__module__)
+    filter_fn = getattr(home, "checkpoint_filter_fn", None)
+    if filter_fn is not None:
+        # Of another architecture, it may fail; the keys then say more.
+        with contextlib.suppress(Exception):
+            return dict(filter_fn(dict(state), module))
+    return state
 
-    if not path.endswith(".safetensors"):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(content, dict) and "target_encoder" in content:
-            # MSN's own layout: the averaged encoder, wrapped for parallel training.
-            encoder = content["target_encoder"]
-            return {k.removeprefix("module."): v for k, v in encoder.items()}
-    return load_state_dict(path, device="cpu", weights_only=True)
 
-
-def weights_digest(module: nn.Module) -> str:
-    """Digest of a module's parameters and buffers, the same for equal weights.
-
-    Parameters
-    ----------
-    module : Module
-
-    Returns
-    -------
-    str
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-        )
-    return digest.hexdigest()
+def _in_head(key: str, module: nn.Module, removed: Iterable[str]) -> bool:
+    """Whether a weight is of what a backbone lacks: a classifier and the like."""
+    config = getattr(module, "pretrained_cfg", None) or {}
+    classifier = config.get("classifier") or ()
+    names = [classifier] if isinstance(classifier, str) else [*classifier]
+    if key.startswith(tuple(f"{name}." for name in [*names, *removed])):
+        return True
+    first = key.split(".")[0].lower()
+    # Where a part of this name has weights in the module, they are its features'.
+    own = {name.split(".")[0].lower() for name in module.state_dict()}
+    known = first in _HEADS or first.startswith(_HEAD_PREFIXES)
+    return known and first not in own

@@ -41,8 +41,11 @@ class Embedder(nn.Module):
         self.freeze_batch_norm = freeze_batch_norm
         self.backbone_width = backbone_width
         self.transform = transform
-        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.backbone = backbone
         self.dtype = dtype
+        for module in backbone.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> Embedder:
         super().train(mode)
@@ -55,7 +58,7 @@ class Embedder(nn.Module):
     def forward(self, batch: Any) -> Tensor:
         images = self.transform(batch)
         if images.ndim == 4:
-            # The layout convolutions are fastest in; others do not mind.
+            # The layout such convolutions are fastest in; others do not mind.
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(images.device.type, self.dtype, training=self.training):
             return self.backbone(images).float()

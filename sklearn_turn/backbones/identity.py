@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from .checkpoints import weights_digest
 from .embedder import Embedder
 from .transforms import BatchTransform
 
@@ -28,11 +29,12 @@ def describe(embed: Embedder) -> dict[str, Any]:
         As JSON can write it.
     """
     backbone = embed.backbone
-    layers = hashlib.sha256(repr(backbone).encode()).hexdigest()[:32]
+    config: Any = getattr(backbone, "pretrained_cfg", None) or {}
     description: dict[str, Any] = {
         "weights": weights_digest(backbone),
-        "architecture": type(backbone).__qualname__,
-        "layers": layers,
+        "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+        "architecture": config.get("architecture"),
+        "layers": hashlib.sha256(repr(backbone).encode()).hexdigest()[:32],
         "precision": str(embed.dtype or torch.float32),
     }
     if isinstance(embed.transform, BatchTransform):
@@ -49,21 +51,84 @@ def probe_features(
     Parameters
     ----------
     embed : Embedder
+        Runs on the device it is on, in evaluation mode.
     example : Tensor, default=None
         A raw batch, for backbones that do not take images.
 
     Returns
     -------
     ndarray of shape (n, width), float32
+
+    Raises
+    ------
+    ValueError
+        If the backbone takes raw samples and there is no example.
     """
     if example is None:
-        transform = embed.transform
-        assert isinstance(transform, BatchTransform), "a raw backbone has an example"
-        shape = (2, 3, transform.input_size, transform.input_size)
-        pixels = np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8)
-        example = torch.from_numpy(pixels)
-    device = next(embed.parameters(), torch.empty(0)).device
+        if not isinstance(embed.transform, BatchTransform):
+            raise ValueError("A backbone that takes no images needs an example batch.")
+        side = embed.transform.input_size
+        # Its numbers are the same in every version of NumPy.
+        pixels = np.random.RandomState(0).randint(0, 256, (2, 3, side, side))
+        example = torch.from_numpy(pixels.astype(np.uint8))
+    tensors = chain(embed.parameters(), embed.buffers())
+    device = next(tensors, torch.empty(0)).device
     training = embed.training
-    features = embed.eval()(example.to(device)).float().cpu().numpy()
-    embed.train(training)
+    try:
+        features: NDArray[np.float32] = embed.eval()(example.to(device)).cpu().numpy()
+    finally:
+        embed.train(training)
     return features
+
+
+# For each module its digest, and sums over the weights it was computed of.
+_DIGESTS: WeakKeyDictionary[nn.Module, tuple[list[Any], str]] = WeakKeyDictionary()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Digest of a module's parameters and buffers, the same for equal weights.
+
+    It is computed again only when the weights have changed.
+
+    Parameters
+    ----------
+    module : Module
+
+    Returns
+    -------
+    str of 32 hexadecimal digits
+    """
+    # Not state_dict(), which lacks the buffers that are not saved.
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    # Not torch's counts of changes: fused optimisers and BatchNorm do not raise them.
+    sums = [(name, t.dtype, t.shape, _sum(t)) for name, t in tensors]
+    known = _DIGESTS.get(module)
+    if known is None or known[0] != sums:
+        known = _DIGESTS[module] = (sums, _digest(tensors))
+    return known[1]
+
+
+@torch.no_grad()
+def _sum(tensor: Tensor) -> int:
+    """Sum over the bits of a tensor, in units of 64: as fast as memory is read."""
+    content = _bytes(tensor)
+    if content.storage_offset() % 8:
+        content = content.clone()
+    whole = len(content) // 8 * 8
+    rest = bytes(content[whole:].tolist())
+    return int(content[:whole].view(torch.int64).sum()) + int.from_bytes(rest, "big")
+
+
+@torch.no_grad()
+def _digest(tensors: list[tuple[str, Tensor]]) -> str:
+    # Most CPUs have instructions for SHA-256.
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        content: Any = _bytes(tensor).cpu().numpy()
+        digest.update(content)
+    return digest.hexdigest()[:32]
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1).view(torch.uint8)

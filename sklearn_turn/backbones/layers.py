@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 from types import SimpleNamespace
+from typing import Any
 
 from torch import nn
 
@@ -22,11 +23,15 @@ def undecayed(backbone: nn.Module) -> set[str]:
     -------
     set of str
     """
-    exempted = getattr(backbone, "no_weight_decay", set)()
+    # Names, or patterns of names.
+    exempted_by: Any = getattr(backbone, "no_weight_decay", list)
+    exempted = list(exempted_by())
     return {
         name
         for name, parameter in backbone.named_parameters()
-        if parameter.ndim <= 1 or any(fnmatch(name, pattern) for pattern in exempted)
+        if parameter.ndim <= 1
+        or name.endswith(".bias")
+        or any(fnmatch(name, pattern) for pattern in exempted)
     }
 
 
@@ -53,7 +58,8 @@ def layer_scales(backbone: nn.Module, decay: float) -> dict[str, float]:
     """
     from timm.models import group_parameters
 
-    if not hasattr(backbone, "group_matcher"):
+    matcher_of: Any = getattr(backbone, "group_matcher", None)
+    if matcher_of is None:
         raise ValueError(
             f"fft_layer_decay needs to know the order of the layers, but "
             f"{type(backbone).__name__} has no group_matcher() as timm's models do. "
@@ -63,6 +69,9 @@ def layer_scales(backbone: nn.Module, decay: float) -> dict[str, float]:
     # A name that no matcher knows counts as the head, which is the last layer.
     head = "head of the classifier"
     names = [name for name, _ in backbone.named_parameters()]
-    whole = SimpleNamespace(named_parameters=lambda: ((n, n) for n in [*names, head]))
-    layers = group_parameters(whole, backbone.group_matcher(coarse=False), reverse=True)
+    whole: Any = SimpleNamespace(
+        named_parameters=lambda: ((name, name) for name in [*names, head])
+    )
+    matcher = matcher_of(coarse=False)
+    layers = group_parameters(whole, matcher, reverse=True)
     return {name: decay ** (layers[head] - layers[name]) for name in names}

@@ -12,28 +12,27 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Recipe:
     """What an alias stands for.
 
-    The optimiser settings are those two later comparisons with TURN hard-code per
-    backbone (DeFT and IDO, both MIT), the best stand-in for the paper's own table,
+    The optimiser settings are those that two later comparisons with TURN, DeFT and IDO
+    (both MIT), use for each backbone: the best stand-in for the paper's own table,
     which is not available.
 
     Attributes
     ----------
     timm_name : str
-        Architecture and weight tag in timm.
+        Architecture in timm, with the tag of its weights.
     license : str
         Licence of the pre-trained weights.
-    optimizer : str
-        "adamw", "adam" or "sgd".
+    optimizer : {"adamw", "adam", "sgd"}
     lr, weight_decay, momentum : float
-        For full fine-tuning.
+        Settings of the optimiser for full fine-tuning.
     file : str or None
-        Weights that ship with this package, by file name.
+        File of weights that comes with this package.
     input_size : int or None
-        Where it differs from the timm model's.
+        Side of the input in pixels, if not the timm model's.
     mean, std : tuple of float or None
-        Of the channels, likewise.
+        Statistics of the channels, if not the timm model's.
     url : str or None
-        Checkpoint to download, where timm has none.
+        Where the weights are published, if timm has none.
     """
 
     timm_name: str
@@ -69,10 +68,10 @@ ALIASES: dict[str, Recipe] = {
         std=IMAGENET_STD,
     ),
     "clip_vit_b": Recipe(
-        "vit_base_patch16_clip_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
+        "vit_base_patch16_clip_quickgelu_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
     ),
     "clip_vit_l14": Recipe(
-        "vit_large_patch14_clip_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
+        "vit_large_patch14_clip_quickgelu_224.openai", "MIT", "sgd", 5e-4, 5e-4, 0.9
     ),
     "resnet50": Recipe("resnet50.a1_in1k", "Apache-2.0", "adamw", 1e-3, 1e-5),
     # Trained by examples/pretrain_letters.py; for demonstrations and tests.
@@ -90,5 +89,5 @@ ALIASES: dict[str, Recipe] = {
 }
 
 
-# For a timm name, factory or module without an alias.
+# Of a timm name, factory or module without an alias.
 DEFAULT = Recipe("", "")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
 from ..inputs import Ragged
+
+# What torch calls timm's interpolations.
+_MODES = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest-exact"}
 
 
 class BatchTransform(nn.Module):
@@ -34,6 +36,11 @@ class BatchTransform(nn.Module):
         when the module is in training mode.
     crop_mode : {"center", "squash"}
         Whether resizing keeps proportions, or makes the image a square.
+
+    Raises
+    ------
+    ValueError
+        For another interpolation.
     """
 
     mean: Tensor
@@ -50,10 +57,15 @@ class BatchTransform(nn.Module):
         crop_mode: str = "center",
     ):
         super().__init__()
+        if interpolation not in _MODES:
+            raise ValueError(
+                f"interpolation must be one of {', '.join(map(repr, _MODES))}, not "
+                f"{interpolation!r}. Change it in the backbone's pretrained_cfg."
+            )
         self.crop_mode = crop_mode
         self.input_size = input_size
         self.resized = int(np.floor(input_size / crop_pct))
-        self.interpolation = InterpolationMode(interpolation)
+        self.interpolation = interpolation
         self.augment = augment
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
@@ -64,36 +76,54 @@ class BatchTransform(nn.Module):
             "input_size": self.input_size,
             "resized": self.resized,
             "crop_mode": self.crop_mode,
-            "interpolation": self.interpolation.value,
+            "interpolation": self.interpolation,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
         }
 
     def forward(self, batch: Tensor | Ragged) -> Tensor:
         if isinstance(batch, Ragged):
-            fitted = torch.cat([self._fit(image[None]) for image in batch.images])
+            # One by one: 8-bit and float images may be mixed.
+            images = torch.cat([self._fit(image[None]) for image in batch.images])
         else:
-            fitted = self._fit(batch)
-        images = fitted.float() / 255 if fitted.dtype == torch.uint8 else fitted.float()
+            images = self._fit(batch)
         if self.training and self.augment is not None:
             images = self.augment(images)
         return (images - self.mean) / self.std
 
     def _fit(self, batch: Tensor) -> Tensor:
-        """Three channels and the input size, in the dtype given."""
+        """Three channels, the input size, and float values in [0, 1]."""
         if batch.shape[1] == 1:
             batch = batch.expand(-1, 3, -1, -1)
         elif batch.shape[1] == 4:
             batch = batch[:, :3]
-        squash = self.crop_mode == "squash"
-        sides, size = list(batch.shape[-2:]), [self.resized] * (2 if squash else 1)
-        if (sides if squash else [min(sides)]) != size:
-            batch = tvf.resize(
-                batch, size, interpolation=self.interpolation, antialias=True
-            )
-            if batch.is_floating_point():
-                # Bicubic overshoots at edges; 8-bit images are clipped as they round.
-                batch = batch.clamp(0, 1)
+        batch = self._resize(batch)
         if batch.shape[-2:] != (self.input_size, self.input_size):
             batch = tvf.center_crop(batch, [self.input_size])
-        return batch
+        # Scaled last: timm too resizes 8-bit images to 8 bits.
+        return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
+
+    def _resize(self, batch: Tensor) -> Tensor:
+        sides, short = batch.shape[-2:], min(batch.shape[-2:])
+        if self.crop_mode == "squash":
+            size = (self.resized, self.resized)
+        else:
+            height, width = (int(self.resized * side / short) for side in sides)
+            size = (height, width)
+        if size == tuple(sides):
+            return batch
+        # torch's own function: torchvision's rounds in another way on some CPUs.
+        if batch.dtype != torch.uint8:
+            # Bicubic overshoots at edges; 8-bit images are clipped as they are rounded.
+            return self._interpolate(batch, size).clamp(0, 1)
+        if batch.device.type == "cpu":
+            return self._interpolate(batch, size)
+        # As there, and in Pillow: along the rows, rounded, then along the columns.
+        for step in ((sides[0], size[1]), size):
+            batch = self._interpolate(batch.float(), step).round().clamp(0, 255)
+        return batch.to(torch.uint8)
+
+    def _interpolate(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
+        mode = _MODES[self.interpolation]
+        antialias = self.interpolation != "nearest"
+        return nn.functional.interpolate(batch, size, mode=mode, antialias=antialias)

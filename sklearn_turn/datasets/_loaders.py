@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils import Bunch
+
+from ..inputs import DatasetImages
 
 IMAGE_EXTENSIONS = (
     ".bmp",
@@ -68,7 +72,12 @@ def load_image_folder(
         raise FileNotFoundError(
             f"{str(root)!r} is not a folder (looked in {os.getcwd()!r})."
         )
-    names = sorted(p.name for p in root.iterdir() if p.is_dir())
+    names = sorted(
+        path.name
+        for path in root.iterdir()
+        # Hidden folders, such as .ipynb_checkpoints, are no classes.
+        if path.is_dir() and not path.name.startswith(".")
+    )
     if not names:
         raise ValueError(
             f"{str(root)!r} has no subfolders. One per class is expected, as in "
@@ -118,7 +127,7 @@ def load_dataset(
         ``torchvision.datasets.ImageFolder``, any map-style torch Dataset of
         (image, label) or of mappings, or a Hugging Face ``datasets.Dataset``.
     image : str, int or None, default=None
-        See :class:`~sklearn_turn.images.DatasetImages`.
+        See :class:`~sklearn_turn.inputs.DatasetImages`.
     label : str, int or None, default=None
         Key or position of the label; None is "label" of a mapping, the second of a
         tuple.
@@ -146,8 +155,6 @@ def load_dataset(
     >>> load_dataset(pairs).target.tolist()
     [0, 1, 0, 1, 0, 1]
     """
-    from ..inputs import DatasetImages
-
     data = DatasetImages(dataset, image=image)
     target = np.asarray(_labels(dataset, label))
     if len(target) != len(data):
@@ -158,8 +165,8 @@ def load_dataset(
         return data, target
     names = getattr(dataset, "classes", None)
     features = getattr(dataset, "features", None)
-    if names is None and features is not None:
-        names = getattr(features[label or "label"], "names", None)
+    if names is None and isinstance(features, Mapping):  # of Hugging Face
+        names = getattr(features.get(label or "label"), "names", None)
     bunch = Bunch(data=data, target=target)
     if names is not None:
         bunch.target_names = np.asarray(names)
@@ -178,6 +185,10 @@ def _labels(dataset: Any, label: str | int | None) -> Any:
         return list(dataset[name])
     if label is None and hasattr(dataset, "targets"):
         return dataset.targets
+    if label is None and isinstance(dataset, torch.utils.data.Subset):
+        return np.asarray(_labels(dataset.dataset, None))[np.asarray(dataset.indices)]
+    if label is None and isinstance(dataset, torch.utils.data.TensorDataset):
+        return dataset.tensors[1]
     return [_label_of(dataset, i, label) for i in range(len(dataset))]
 
 

@@ -20,8 +20,8 @@ _APPLICATION = int.from_bytes(b"turn", "big")
 _PATIENCE = 60.0  # Seconds to wait for other processes.
 
 _SCHEMA = (
-    "CREATE TABLE identities (description TEXT, probe BLOB, "
-    "PRIMARY KEY (description, probe))",
+    "CREATE TABLE identities (identity INTEGER PRIMARY KEY, description TEXT, "
+    "probe BLOB)",
     # Numbers are never used again: who located a sample in a pack that is dropped
     # meanwhile does not find another pack there.
     "CREATE TABLE packs (pack INTEGER PRIMARY KEY AUTOINCREMENT, crc INTEGER, "
@@ -124,9 +124,9 @@ class Database:
 
     def _unusable(self, reason: object) -> FeatureCacheError:
         return FeatureCacheError(
-            f"The feature cache in {self.folder} cannot be used: {reason}. Make the "
-            "folder readable and writable, free space on the disk, or set memory to "
-            "another folder."
+            f"The feature cache in {self.folder} cannot be read or written: {reason}. "
+            "Make the folder readable and writable, free space on the disk, or set "
+            "memory to another folder."
         )
 
 
@@ -142,6 +142,11 @@ def evict(db: sqlite3.Connection, max_bytes: int) -> None:
     limit = max_bytes // _pragma(db, "page_size")
     if _pragma(db, "page_count") <= limit:
         return
+    # Backbones of which nothing is left; a random one is never seen again.
+    db.execute(
+        "DELETE FROM identities WHERE NOT EXISTS "
+        "(SELECT 1 FROM samples WHERE samples.identity = identities.identity)"
+    )
     # A tenth more than needed: later packs go into the free pages, and nothing moves.
     target = 0.9 * limit
     while (used := _pragma(db, "page_count") - _pragma(db, "freelist_count")) > target:
@@ -152,10 +157,10 @@ def evict(db: sqlite3.Connection, max_bytes: int) -> None:
         excess = max(1, int(count * (1 - target / used)))
         by_use = "SELECT pack FROM uses ORDER BY used, pack LIMIT ?"
         drop(db, db.execute(by_use, (excess,)).fetchall())
-    shrink(db, limit)
+    _shrink(db, limit)
 
 
-def shrink(db: sqlite3.Connection, pages: int) -> None:
+def _shrink(db: sqlite3.Connection, pages: int) -> None:
     """Give free pages back until ``pages`` are left."""
     # Python takes one step of this statement, which frees one page.
     while _pragma(db, "page_count") > pages and _pragma(db, "freelist_count"):

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..backbones import Embedder
 from ..backbones.identity import describe, probe_features
-from ..inputs import Source, Subset
+from ..inputs import Source, Subset, raise_if_unreadable
+from ..inputs.keys import KEY
 from ..training.device import Runtime
 from ..training.inference import forward_all, forward_batches
 from .memory import FeatureMemory
@@ -37,6 +39,15 @@ def extract_features(
     Returns
     -------
     Tensor of shape (n_samples, width), float32, on the CPU
+
+    Raises
+    ------
+    TypeError
+        If ``memory`` is none of these.
+    FeatureCacheError
+        If it cannot be used.
+    ImageReadError
+        If samples are missing or cannot be decoded.
     """
     kept = FeatureMemory.of(memory)
     if kept is None:
@@ -45,44 +56,68 @@ def extract_features(
     cache = FeatureCache(
         kept,
         identity=describe(embed),
-        probe=probe_features(embed, source.load([0]) if source.is_raw else None),
+        probe=probe_features(embed, _raw_probe(source)),
         width=embed.backbone_width,
     )
     # All keys before the first read: samples stored together are then read together,
     # whatever the order a cross-validation asks for them in.
-    keys = [
-        key
-        for rows in _blocks(len(source), runtime.batch_size)
-        for key in source.keys(rows)
-    ]
+    keys = _keys(source, runtime.batch_size)
     features = torch.empty(len(source), embed.backbone_width)
     out = features.numpy()
-    found = cache.read(keys, out)
-    # Samples with equal keys pass once.
-    place = {keys[i]: int(i) for i in np.flatnonzero(~found)[::-1]}
-    absent = np.asarray(sorted(place.values()), dtype=np.intp)
-    computed = written = 0
-
-    def store() -> None:
-        rows = absent[written:computed]
-        cache.write([keys[i] for i in rows], out[rows])
-        # As it will be read back: results do not depend on what was stored before.
-        out[rows] = cache.as_stored(out[rows])
-
-    if len(absent):
-        part = Subset(source, absent)
-        for batch in forward_batches(embed, part, runtime, "features"):
-            out[absent[computed : computed + len(batch)]] = batch.cpu().numpy()
-            computed += len(batch)
-            if computed - written >= _BLOCK:
-                store()
-                written = computed
-        store()
-    for i in np.flatnonzero(~found):
-        out[i] = out[place[keys[i]]]
+    absent = ~cache.read(keys, out)
+    first = _first_with_same_key(keys)
+    is_first = first == np.arange(len(keys))
+    to_compute = np.flatnonzero(absent & is_first)
+    for rows, computed in _compute(embed, source, to_compute, runtime):
+        cache.write([keys[row] for row in rows], computed)
+        out[rows] = cache.as_stored(computed)
+    twins = np.flatnonzero(absent & ~is_first)
+    out[twins] = out[first[twins]]
     return features
 
 
-def _blocks(n_samples: int, size: int) -> Iterator[range]:
-    for start in range(0, n_samples, size):
-        yield range(start, min(start + size, n_samples))
+def _raw_probe(source: Source) -> Tensor | None:
+    """A batch of the source's kind, the same for all its subsets; None for images."""
+    if not source.is_raw:
+        return None
+    like: Any = source.load([0])
+    values = torch.from_numpy(np.random.RandomState(0).rand(2, *like.shape[1:]))
+    # Every vocabulary has the tokens 0 and 1.
+    return (values if like.is_floating_point() else values.round()).to(like.dtype)
+
+
+def _keys(source: Source, batch_size: int) -> list[bytes]:
+    """Key of every sample; no more of them are decoded at once than in a batch."""
+    n = len(source)
+    keys: list[bytes] = []
+    try:
+        for start in range(0, n, batch_size):
+            keys += source.keys(range(start, min(start + batch_size, n)))
+    except FileNotFoundError:
+        raise_if_unreadable(source)
+        raise
+    return keys
+
+
+def _first_with_same_key(keys: list[bytes]) -> NDArray[np.intp]:
+    """For each sample, the position of the first one that equals it."""
+    _, first, which = np.unique(
+        np.array(keys, dtype=KEY), return_index=True, return_inverse=True
+    )
+    return first[which]
+
+
+def _compute(
+    embed: Embedder, source: Source, rows: NDArray[np.intp], runtime: Runtime
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Features of some samples, in one pass, a block of samples at a time."""
+    if not len(rows):
+        return
+    block: list[Tensor] = []
+    start = end = 0
+    for batch in forward_batches(embed, Subset(source, rows), runtime, "features"):
+        block.append(batch.cpu())
+        end += len(batch)
+        if end - start >= _BLOCK or end == len(rows):
+            yield rows[start:end], torch.cat(block).numpy()
+            block, start = [], end

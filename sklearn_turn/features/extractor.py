@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,9 +18,14 @@ from ..backbones import (
     load_backbone,
     make_embedder,
 )
-from ..inputs import as_source
-from ..parameters import BackboneParameters, RunParameters, with_parameters
+from ..inputs import Source, as_source
+from ..parameters import (
+    BackboneParameters,
+    RunParameters,
+    with_parameters,
+)
 from ..training.device import Runtime, seeded
+from ..validation import validated_fit
 from .extraction import extract_features
 from .memory import FeatureMemory
 
@@ -57,7 +62,7 @@ class FeatureExtractor(
     (2, 96)
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @validated_fit
     def fit(self, X: Any, y: Any = None) -> Self:
         """Load the backbone; ``X`` is checked and otherwise not used.
 
@@ -70,6 +75,15 @@ class FeatureExtractor(
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For parameters or ``X`` of the wrong kind.
+        WeightsNotFoundError
+            If the weights are neither here nor can be downloaded.
+        ImageReadError
+            If files are missing or are not images.
         """
         if isinstance(self.backbone, str):
             check_backbone(self.backbone)
@@ -95,21 +109,46 @@ class FeatureExtractor(
         Parameters
         ----------
         X : images or file paths
+            Of the kind given to :meth:`fit`, of any size.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), float32
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If ``X`` holds no images, or raw samples where images were fitted.
+        ImageReadError
+            If files are missing or cannot be decoded.
+        FeatureCacheError
+            If ``memory`` cannot be used.
         """
         check_is_fitted(self)
-        source = as_source(X)
-        if isinstance(self._embed.transform, BatchTransform):
-            source = source.sized_for(self._embed.transform.resized)
+        source = self._sized(as_source(X, check=False))  # reading names bad files
         return extract_features(
             self._embed, source, Runtime.of(self), memory=self.memory
         ).numpy()
 
+    def _sized(self, source: Source) -> Source:
+        """The source, decoding no more than the backbone is fed."""
+        transform = self._embed.transform
+        takes_images = isinstance(transform, BatchTransform)
+        if source.is_raw == takes_images:
+            fitted, given = ("images", "RawInputs")[:: 1 if takes_images else -1]
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on {fitted}, but X holds "
+                f"{given}."
+            )
+        if isinstance(transform, BatchTransform):
+            return source.sized_for(transform.resized)
+        return source
+
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        # A copy: scikit-learn returns the estimator's own dict.
+        state: dict[str, Any] = dict(super().__getstate__())
         if isinstance(embed := state.get("_embed"), Embedder):
             # A pickle must load where there is no such device.
             state["_embed"] = copy.deepcopy(embed).cpu()

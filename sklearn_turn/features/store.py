@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import FeatureCacheError, FeatureCacheWarning
 from ..inputs.keys import KEY, content_key
-from .database import Database, drop, evict, shrink
+from .database import Database, drop, evict
 from .memory import FeatureMemory
 
 _PACK_BYTES = 4 << 20
@@ -92,42 +92,38 @@ class FeatureCache:
         self._storing = True
         about = {"identity": identity, "width": width, "dtype": memory.dtype}
         description = json.dumps(about, sort_keys=True)
-        probe_bytes = self._known_probe(description, probe.astype("<f4"))
-        self._digest = content_key(description, probe_bytes)
-        self._identity = int.from_bytes(self._digest[:8], "big", signed=True)
+        self._digest = self._register(description, probe.astype("<f4"))
+        self._identity = _number(self._digest)
 
     @property
     def folder(self) -> Path:
         """Where the file is."""
         return self._database.folder
 
-    def _known_probe(self, description: str, probe: NDArray[np.float32]) -> bytes:
-        """The probe stored first that equals this one up to rounding."""
+    def _register(self, description: str, probe: NDArray[np.float32]) -> bytes:
+        """Digest of a backbone: of the one stored first if it has the same probe."""
         select = "SELECT probe FROM identities WHERE description = ?"
 
-        def closest(db: sqlite3.Connection) -> bytes | None:
-            stored = [row[0] for row in db.execute(select, (description,))]
-            return next((s for s in stored if _same_probe(s, probe)), None)
+        def known(db: sqlite3.Connection) -> bytes | None:
+            probes = [row[0] for row in db.execute(select, (description,))]
+            same = next((p for p in probes if _same_probe(p, probe)), None)
+            return None if same is None else content_key(description, same)
 
         with self._database.connection() as db:
-            known = closest(db)
-        if known is not None:
-            return known
+            digest = known(db)
+        if digest is not None:
+            return digest
+        digest = content_key(description, probe.tobytes())
         try:
             with self._database.transaction() as db:
                 # Another process may have come first.
-                known = closest(db) or probe.tobytes()
-                row = (description, known)
-                db.execute("INSERT OR IGNORE INTO identities VALUES (?, ?)", row)
-            return known
+                if (other := known(db)) is not None:
+                    return other
+                row = (_number(digest), description, probe.tobytes())
+                db.execute("INSERT OR REPLACE INTO identities VALUES (?, ?, ?)", row)
         except FeatureCacheError as error:
             self._stop_storing(error)
-            return probe.tobytes()
-
-    def stored(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
-        """Whether the features of each key are stored; they may prove damaged yet."""
-        with self._database.connection() as db:
-            return self._locate(db, keys)[0] != _NOWHERE
+        return digest
 
     def read(
         self, keys: Sequence[bytes], out: NDArray[np.float32]
@@ -230,13 +226,6 @@ class FeatureCache:
         halves, fits = _to_half(features)
         return np.where(fits[:, None], halves.astype(np.float32), features)
 
-    def clear(self) -> None:
-        """Delete all features of this identity, and shrink the file."""
-        packs = "SELECT DISTINCT pack FROM samples WHERE identity = ?"
-        with self._database.transaction() as db:
-            drop(db, db.execute(packs, (self._identity,)).fetchall())
-            shrink(db, 0)
-
     def __len__(self) -> int:
         count = "SELECT count(*) FROM samples WHERE identity = ?"
         with self._database.connection() as db:
@@ -338,10 +327,15 @@ class FeatureCache:
     def _stop_storing(self, reason: FeatureCacheError) -> None:
         self._storing = False
         warnings.warn(
-            f"Features are no longer stored. {reason}",
+            f"Newly computed features are not stored. {reason}",
             FeatureCacheWarning,
             stacklevel=3,
         )
+
+
+def _number(digest: bytes) -> int:
+    """Number of an identity in the file."""
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def _same_probe(stored: object, probe: NDArray[np.float32]) -> bool:

@@ -3,17 +3,17 @@
 from .arrays import ArrayImages, FeatureRows, RawInputs
 from .dispatch import as_source, is_images
 from .files import DatasetImages, ImageFiles, PILImages, raise_if_unreadable
-from .source import Samples, Ragged, Source, Subset
+from .source import Ragged, Samples, Source, Subset
 
 __all__ = [
     "ArrayImages",
-    "Samples",
     "DatasetImages",
     "FeatureRows",
     "ImageFiles",
     "PILImages",
     "Ragged",
     "RawInputs",
+    "Samples",
     "Source",
     "Subset",
     "as_source",

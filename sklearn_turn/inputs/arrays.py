@@ -16,19 +16,16 @@ _CHANNELS = (1, 3, 4)
 
 
 class ArrayImages(Source):
-    """Images in one array of shape (n, H, W), (n, H, W, C) or (n, C, H, W)."""
+    """Images in one array of shape (n, H, W), (n, H, W, C) or (n, C, H, W).
+
+    Three dimensions are grey images. Where both the first and the last axis of an
+    image could be its channels, the one of length 3 is.
+    """
 
     def __init__(self, array: NDArray[Any]):
         self.array = array
         self.item_shape = tuple(array.shape[1:])
-        self._channels_last = array.ndim == 4 and array.shape[3] in _CHANNELS
-        channels_first = array.ndim == 4 and array.shape[1] in _CHANNELS
-        if array.ndim == 4 and not (self._channels_last or channels_first):
-            raise ValueError(
-                f"Images of shape {self.item_shape} have no axis of 1, 3 or 4 channels "
-                "first or last. Expected (n, height, width, channels) or "
-                "(n, channels, height, width)."
-            )
+        self._channels_last = array.ndim == 4 and _are_last(self.item_shape)
         if array.dtype.kind == "f":
             self._check_floats()
         elif array.dtype != np.uint8:
@@ -122,3 +119,22 @@ class RawInputs(Source):
     def load(self, indices: Sequence[int]) -> Tensor:
         rows = torch.from_numpy(np.ascontiguousarray(self.array[np.asarray(indices)]))
         return rows.float() if rows.is_floating_point() else rows.long()
+
+
+def _are_last(shape: tuple[int, ...]) -> bool:
+    """Whether the channels of an image of three dimensions are its last axis."""
+    first, last = shape[0] in _CHANNELS, shape[-1] in _CHANNELS
+    if first and last:
+        # A very small image; three channels are by far the most common.
+        first, last = shape[0] == 3, shape[-1] == 3
+    if first != last:
+        return last
+    if shape[0] in _CHANNELS:
+        raise ValueError(
+            f"Images of shape {shape} may have their channels first or last. Use more "
+            "than 4 pixels a side, or pass a list of PIL images."
+        )
+    raise ValueError(
+        f"Images of shape {shape} have no axis of 1, 3 or 4 channels first or last. "
+        "Expected (n, height, width, channels) or (n, channels, height, width)."
+    )

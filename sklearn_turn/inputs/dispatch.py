@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,86 @@ from .source import Source
 
 
 def is_images(X: Any) -> bool:
-    """Whether X holds images or paths; everything else is taken as features."""
+    """Whether X holds images or paths; everything else is taken as features.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X is no set of samples at all: None, one path or image, a mapping, an
+        iterator, encoded bytes, an array of too many dimensions.
+    """
     if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf_dataset(X):
         return True
-    if hasattr(X, "columns") or isinstance(X, (str, bytes)):
+    if hasattr(X, "columns"):
         return False
+    _check_is_set(X)
     first = _first(X)
+    if isinstance(first, bytes):
+        raise TypeError(
+            "X holds bytes. Decode paths to str, and encoded images with "
+            "PIL.Image.open(io.BytesIO(...))."
+        )
     if isinstance(first, (str, os.PathLike, Image.Image)):
         return getattr(X, "ndim", 1) == 1
-    if isinstance(X, (list, tuple)) and isinstance(first, (np.ndarray, Tensor)):
+    if _is_list_of_arrays(X, first):
         return first.ndim in (2, 3)
-    return getattr(X, "ndim", 0) in (3, 4)
+    dimensions = getattr(X, "ndim", 0)
+    if dimensions > 4:
+        raise ValueError(
+            f"X has {dimensions} dimensions, shape {tuple(X.shape)}. Images have 4, "
+            "(n, height, width, channels), grey ones 3, features 2."
+        )
+    if dimensions > 2 and getattr(X.dtype, "kind", "f") not in "uifb":
+        raise ValueError(
+            f"X is an array of {X.dtype}, not of numbers. Convert images, for example "
+            "with X.astype('uint8')."
+        )
+    return dimensions in (3, 4)
+
+
+_ACCEPTED = (
+    "Pass an array of images or of features, a list of file paths or PIL images, or a "
+    "map-style dataset."
+)
+
+
+def _check_is_set(X: Any) -> None:
+    """Raise if X is not several samples in some order."""
+    if X is None:
+        raise ValueError(f"X is None. {_ACCEPTED}")
+    if isinstance(X, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"X is one path, {X!r}. Pass a list of paths; "
+            "datasets.load_image_folder(folder) lists those of a folder."
+        )
+    if isinstance(X, Image.Image):
+        raise TypeError("X is one image. Pass a list of images: [X].")
+    if isinstance(X, Mapping):
+        keys = ", ".join(map(repr, list(X)[:5]))
+        raise TypeError(
+            f"X is a {type(X).__name__} with the keys {keys}. Pass one of its values, "
+            "the one that holds the samples."
+        )
+    if isinstance(X, Set) or (hasattr(X, "__next__") and not hasattr(X, "__len__")):
+        raise TypeError(
+            f"X is a {type(X).__name__}, without order or length. Pass list(X)."
+        )
+    indexable = ("__len__", "__array__", "__array_interface__", "shape")
+    if not any(hasattr(X, name) for name in indexable):
+        raise TypeError(f"X is a {type(X).__name__}, without length. {_ACCEPTED}")
+
+
+def _is_list_of_arrays(X: Any, first: Any) -> bool:
+    is_list = isinstance(X, (list, tuple)) or getattr(X, "ndim", 0) == 1
+    return is_list and isinstance(first, (np.ndarray, Tensor)) and first.ndim > 1
 
 
 def as_source(X: Any, *, check: bool = True) -> Source:
@@ -37,7 +107,8 @@ def as_source(X: Any, *, check: bool = True) -> Source:
     ----------
     X : images, paths, a dataset or a source
         An array or tensor of shape (n, H, W), (n, H, W, C) or (n, C, H, W), uint8 or
-        float in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped) channels;
+        float in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped) channels,
+        three dimensions being grey images;
         a list of PIL images or of arrays; a list, array or Series of paths; a
         map-style torch or Hugging Face dataset.
     check : bool, default=True
@@ -76,8 +147,8 @@ def _to_source(X: Any) -> Source:
         return ImageFiles(list(X))
     if isinstance(first, Image.Image):
         return PILImages(list(X))
-    if isinstance(X, (list, tuple)) and isinstance(first, (np.ndarray, Tensor)):
-        return DatasetImages(X, image=None)
+    if _is_list_of_arrays(X, first):
+        return DatasetImages(list(X))
     array = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
     if not isinstance(array, np.ndarray):
         array = np.asarray(array)

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import joblib
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from ..exceptions import ImageReadError
 from .arrays import ArrayImages
 from .keys import file_key
-from .source import Samples, Ragged, Source
+from .source import Problem, Ragged, Samples, Source
 
 T = TypeVar("T")
 
@@ -45,31 +47,31 @@ class DecodedImages(Source):
         """Raise if the sample is missing, without decoding it."""
 
     def load(self, indices: Sequence[int]) -> Samples:
-        try:
-            # In a loader process torch has one thread, and so has this.
-            images = self._each(self.decode, indices, torch.get_num_threads())
-        except Exception as error:
-            # One failed: look at all of them, so that one error names them all.
-            raise_if_unreadable(self, decode=True)
-            raise ImageReadError(f"Reading images failed: {error}", []) from error
-        if len({image.shape for image in images}) == 1:
+        # In a loader process torch has one thread, and so has this.
+        read = self._each(_or_error(self.decode), indices, torch.get_num_threads())
+        images = [image for image in read if isinstance(image, Tensor)]
+        if len(images) < len(read):
+            bad = [
+                (i, self.name(i), _reason(self.name(i), error))
+                for i, error in zip(indices, read, strict=True)
+                if isinstance(error, Exception)
+            ]
+            raise _read_error(bad, f"{len(bad)} of {len(read)} images read together")
+        if len({(image.shape, image.dtype) for image in images}) == 1:
             return torch.stack(images)
         return Ragged(images)
 
-    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
-        check = self.decode if decode else self.glance
-
-        def problem(index: int) -> str | None:
-            try:
-                check(index)
-            except Exception as error:  # decoders raise almost anything
-                name = self.name(index)
-                reason = str(error).replace(repr(name), "").strip()
-                return reason or type(error).__name__
-            return None
-
-        found = self._each(problem, range(len(self)), min(8, os.cpu_count() or 1))
-        return [(i, self.name(i), why) for i, why in enumerate(found) if why]
+    def problems(
+        self, indices: Sequence[int] | None = None, *, decode: bool
+    ) -> list[Problem]:
+        check = _or_error(self.decode if decode else self.glance)
+        among = range(len(self)) if indices is None else indices
+        found = self._each(check, among, min(8, joblib.cpu_count()))
+        return [
+            (i, self.name(i), _reason(self.name(i), error))
+            for i, error in zip(among, found, strict=True)
+            if isinstance(error, Exception)
+        ]
 
     def _each(
         self, function: Callable[[int], T], indices: Sequence[int], threads: int
@@ -80,6 +82,24 @@ class DecodedImages(Source):
             return [function(i) for i in indices]
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(function, indices))
+
+
+def _or_error(function: Callable[[int], T]) -> Callable[[int], T | Exception]:
+    """The function, returning what it would raise."""
+
+    def attempt(index: int) -> T | Exception:
+        try:
+            return function(index)
+        except Exception as error:  # decoders raise almost anything
+            return error
+
+    return attempt
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why a sample cannot be read, without its name once more."""
+    text = str(error).replace(repr(name), "").strip()
+    return text or type(error).__name__
 
 
 class ImageFiles(DecodedImages):
@@ -235,21 +255,50 @@ def _item_to_tensor(image: Any) -> Tensor:
 def pil_to_tensor(image: Image.Image) -> Tensor:
     """Decode a PIL image to RGB, uint8, upright.
 
-    The EXIF rotation is applied; grey, palette and CMYK images become RGB; 16-bit
-    grey is scaled to 8 bits; transparency is dropped; of an animation the first frame
-    is taken.
+    The EXIF rotation is applied; grey, palette and CMYK images become RGB;
+    transparency is dropped; of an animation the first frame is taken. Grey levels of
+    more than 8 bits are scaled to 8: of 16-bit images (mode "I;16") by 256; of 32-bit
+    integers ("I") likewise unless none is above 255; floats ("F") are taken as levels
+    in [0, 1], or in 0..255 if one is above 1.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    Tensor of shape (3, H, W), uint8
+
+    Raises
+    ------
+    ValueError
+        If levels are negative, beyond 16 bits, or floats above 255.
     """
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # Pillow would clip 16-bit values at 255.
-        array = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((array >> 8).astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
     if "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of the direct way
     if image.mode != "RGB":
         image = image.convert("RGB")
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    """Grey levels of another range as uint8; Pillow would clip them at 255."""
+    low, high = float(levels.min()), float(levels.max())
+    most = 255 if mode == "F" else 65535
+    if not (low >= 0 and high <= most):  # also for NaN
+        raise ValueError(
+            f"grey levels from {low:.4g} to {high:.4g} are outside of 0 to {most}; "
+            "scale the image to 8 bits"
+        )
+    if mode == "F":
+        levels = np.round(levels * 255 if high <= 1 else levels)
+    elif mode != "I" or high > 255:
+        levels = levels // 256
+    return levels.astype(np.uint8)
 
 
 def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:
@@ -267,13 +316,16 @@ def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:
         With up to ten names in the message, and all of them in ``paths``.
     """
     bad = source.problems(decode=decode)
-    if not bad:
-        return
+    if bad:
+        raise _read_error(bad, f"{len(bad)} of {len(source)} images")
+
+
+def _read_error(bad: Sequence[Problem], which: str) -> ImageReadError:
     listed = "\n".join(f"  {name}: {why}" for _, name, why in bad[:10])
     more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
-    raise ImageReadError(
-        f"{len(bad)} of {len(source)} images are missing or cannot be read:\n"
-        f"{listed}{more}\nCorrect the paths (relative ones start at {os.getcwd()}), "
-        "drop these images with their labels, or fit with on_bad_image='skip'.",
+    return ImageReadError(
+        f"{which} are missing or cannot be read:\n{listed}{more}\nCorrect the paths "
+        f"(relative ones start at {os.getcwd()}), drop these images with their labels, "
+        "or fit with on_bad_image='skip'.",
         [name for _, name, _ in bad],
     )

@@ -13,7 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..exceptions import ImageReadError
 from .keys import content_key
+
+# Position, name and reason.
+Problem = tuple[int, str, str]
 
 
 class Ragged:
@@ -32,6 +36,25 @@ class Ragged:
     def pin_memory(self) -> Ragged:
         """Pin every image; called by torch's loader."""
         return Ragged([image.pin_memory() for image in self.images])
+
+
+class Unreadable(Ragged):
+    """What a loader process returns for a batch it could not read.
+
+    torch would raise the error again from its text alone, behind a traceback; this
+    raises it as it was, when the batch is moved to the device.
+
+    Parameters
+    ----------
+    error : ImageReadError
+    """
+
+    def __init__(self, error: ImageReadError):
+        super().__init__([])
+        self.error = error
+
+    def to(self, *args: Any, **kwargs: Any) -> Ragged:
+        raise self.error
 
 
 Samples = Tensor | Ragged
@@ -81,13 +104,22 @@ class Source(torch.utils.data.Dataset):
         """
         return self
 
-    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
-        """Unreadable samples: position, name and reason.
+    def problems(
+        self, indices: Sequence[int] | None = None, *, decode: bool
+    ) -> list[Problem]:
+        """Samples that cannot be read.
 
         Parameters
         ----------
+        indices : sequence of int, default=None
+            Where to look; None looks at all samples.
         decode : bool
-            Read every sample in full; else only what can be told at a glance.
+            Read each sample in full; else only what can be told without decoding.
+
+        Returns
+        -------
+        list of (int, str, str)
+            Position, name and reason.
         """
         return []
 
@@ -106,9 +138,14 @@ class Source(torch.utils.data.Dataset):
             return batch.images[0] if isinstance(batch, Ragged) else batch[0]
         return Subset(self, np.arange(len(self))[key])
 
-    def __getitems__(self, indices: list[int]) -> Samples:
+    def __getitems__(self, indices: Any) -> Samples:
         # torch's loader asks for a whole batch when this method exists.
-        return self.load(indices)
+        try:
+            return self.load(indices)
+        except ImageReadError as error:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            return Unreadable(error)
 
 
 class Subset(Source):
@@ -136,10 +173,17 @@ class Subset(Source):
     def sized_for(self, pixels: int) -> Subset:
         return Subset(self.source.sized_for(pixels), self.indices)
 
-    def problems(self, *, decode: bool) -> list[tuple[int, str, str]]:
-        place = {int(index): i for i, index in enumerate(self.indices)}
+    def problems(
+        self, indices: Sequence[int] | None = None, *, decode: bool
+    ) -> list[Problem]:
+        among = self.indices if indices is None else self.indices[np.asarray(indices)]
+        chosen, place = np.unique(among, return_inverse=True)
+        found = self.source.problems(chosen.tolist(), decode=decode)
+        bad = {index: (name, why) for index, name, why in found}
+        places = range(len(self)) if indices is None else indices
+        # A sample that is repeated has several places.
         return [
-            (place[index], name, why)
-            for index, name, why in self.source.problems(decode=decode)
-            if index in place
+            (i, *bad[index])
+            for i, index in zip(places, chosen[place].tolist(), strict=True)
+            if index in bad
         ]

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..exceptions import CleansingWarning
 from ..labels import check_labels, encode_labels
 from .mixture import Floats, Ints, TwoGaussians, fit_by_group
+from .protocol import encode_known
 
 Mask = NDArray[np.bool_]
 
@@ -47,7 +48,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         several classes, a class is split all the same when its higher component is
         worse than chance, that is when the mean of its losses, cross-entropies in
         nats, reaches the logarithm of the number of classes. 0 always splits, as the
-        paper does.
+        paper does; infinity splits by chance alone.
     min_samples : int, default=10
         Flag no label of a class with fewer samples than this.
     min_kept : float in [0, 1], default=0.05
@@ -56,9 +57,9 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         :class:`~sklearn_turn.exceptions.CleansingWarning` says where.
     max_iter : int, default=100
         Most rounds of expectation-maximisation.
-    tol : float, default=1e-3
+    tol : float, default=0.001
         Stop when the mean log-likelihood of a class changes by less.
-    reg_covar : float, default=5e-4
+    reg_covar : float, default=0.0005
         Added to the variances of losses scaled to [0, 1] within each class
         (DivideMix's value).
 
@@ -115,7 +116,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "tau": [Interval(Real, 0, 1, closed="both")],
         "scope": [StrOptions({"class", "global"})],
-        "min_separation": [Interval(Real, 0, None, closed="left")],
+        "min_separation": [Interval(Real, 0, np.inf, closed="both")],
         "min_samples": [Interval(Integral, 2, None, closed="left")],
         "min_kept": [Interval(Real, 0, 1, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -270,19 +271,12 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     def _encode_known(self, labels: NDArray[Any]) -> Ints:
         """Place of each label among those of the fit."""
-        classes = getattr(self, "classes_", None)
-        if classes is None:
+        if not hasattr(self, "classes_"):
             raise ValueError(
                 "The filter was fitted without labels and has no mixture per class; "
                 "call transform without y, or fit with y."
             )
-        known = np.isin(labels, classes)
-        if not known.all():
-            raise ValueError(
-                f"y contains labels the filter was not fitted on: "
-                f"{np.unique(labels[~known])[:10].tolist()}."
-            )
-        return np.searchsorted(classes, labels)
+        return encode_known(labels, self.classes_)
 
     def _warn_if_small(self, sizes: Ints) -> None:
         small = np.flatnonzero(sizes < self.min_samples)

@@ -56,6 +56,8 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 EVIDENCE = ("losses", "log_proba", "features")
+# Log-probabilities in half precision sum to one only about this well.
+_SUM_TOLERANCE = 0.01
 
 
 def make_filter(noise_filter: Any, tau: float | None) -> Any:
@@ -88,7 +90,7 @@ def make_filter(noise_filter: Any, tau: float | None) -> Any:
     if name == "channel":
         from .channel import NoiseChannelFilter
 
-        return NoiseChannelFilter(tau=tau)
+        return NoiseChannelFilter() if tau is None else NoiseChannelFilter(tau=tau)
     raise ValueError(
         f"noise_filter={name!r} is unknown: use 'gmm', 'channel' or an estimator such "
         "as GMMNoiseFilter()."
@@ -243,26 +245,48 @@ def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]
     ------
     ValueError
         If there is another number of columns, a NaN, a positive value, or a row whose
-        probabilities do not sum to one.
+        probabilities do not sum to one within 0.01, the precision of 16 bits.
     """
     checked = np.asarray(log_proba, dtype=np.float64)
     if checked.ndim != 2 or checked.shape[1] != n_classes:
         raise ValueError(
             f"The log-probabilities have shape {checked.shape}, but y has {n_classes} "
-            "classes; pass one row per sample and one column per class, in the order "
+            "classes. Pass one row per sample and one column per class, in the order "
             "of the sorted classes."
         )
-    off = np.abs(logsumexp(checked, axis=1)) > 1e-3
-    for wrong, what in (
-        (np.isnan(checked).any(axis=1), "contain NaN"),
-        ((checked > 1e-6).any(axis=1), "are positive"),
-        (off, "belong to probabilities that do not sum to 1"),
-    ):
-        if wrong.any():
-            raise ValueError(
-                f"The log-probabilities of {wrong.sum()} of {len(checked)} samples "
-                f"{what}, the first at index {wrong.argmax()}. Pass np.log(proba) or "
-                "scipy.special.log_softmax(logits, axis=1), of a model whose training "
-                "did not diverge."
-            )
+    _refuse_rows(
+        np.isnan(checked).any(axis=1),
+        "contain NaN",
+        "If training diverged, lower the learning rate.",
+    )
+    remedy = "Pass np.log(proba) or scipy.special.log_softmax(logits, axis=1)."
+    positive = (checked > _SUM_TOLERANCE).any(axis=1)
+    _refuse_rows(positive, "contain positive values", remedy)
+    off = np.abs(np.exp(logsumexp(checked, axis=1)) - 1.0) > _SUM_TOLERANCE
+    _refuse_rows(off, "belong to probabilities that do not sum to one", remedy)
     return checked
+
+
+def _refuse_rows(wrong: Any, what: str, remedy: str) -> None:
+    if wrong.any():
+        raise ValueError(
+            f"The log-probabilities of {wrong.sum()} of {len(wrong)} samples {what}, "
+            f"the first at index {wrong.argmax()}. {remedy}"
+        )
+
+
+def encode_known(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
+    """Place of each label among the sorted classes of an earlier fit.
+
+    Raises
+    ------
+    ValueError
+        If a label is none of them.
+    """
+    known = np.isin(labels, classes)
+    if not known.all():
+        raise ValueError(
+            "y contains labels the filter was not fitted on: "
+            f"{np.unique(labels[~known])[:10].tolist()}."
+        )
+    return np.searchsorted(classes, labels)

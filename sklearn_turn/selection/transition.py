@@ -2,17 +2,17 @@
 
 Model: sample i has true class k with probability p_i(k) = softmax(logits_i / t)_k, and
 the given label j arises from it with probability T[k, j]. Of the log-likelihood,
-sum_i log sum_k p_i(k) T[k, y_i], expectation-maximisation finds the maximum in T, a
-search in one dimension that in t.
+sum_i log sum_k p_i(k) T[k, y_i], expectation-maximisation finds the maximum in T, where
+it is concave; t is searched by the likelihood of held-out labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
@@ -23,30 +23,30 @@ from .mixture import Floats, Ints
 STRENGTHS = (np.inf, 100.0, 30.0, 10.0, 3.0, 1.0)
 # Share of wrong labels that expectation-maximisation starts from, and its least value
 # in the prior: a probability of zero would never leave zero.
-_START, _LEAST_RATE = 0.2, 1e-6
+_START, _LEAST_RATE = 0.1, 1e-6
 # Temperatures in units of the logits that were given, wide enough for scores of any
 # scale, and how far from the previous one the next is searched.
 _TEMPERATURES = 2.0 ** np.arange(-8.0, 6.5, 1.0)
-_OCTAVES = 1.0
-# Entries of log-probabilities used to choose temperature and strength; more samples
-# than that change neither.
-_ENOUGH = 2_000_000
+_OCTAVES = 0.75
+# Entries of log-probabilities on which temperature and strength are chosen. Beyond
+# that, only the transition matrix is fitted to all samples.
+_ENOUGH = 10_000_000
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Log-probabilities and folds, with the samples sorted by given label.
+    """Log-probabilities with the samples sorted by given label, and their folds.
 
     Attributes
     ----------
-    log_proba : ndarray of shape (n_samples, n_classes)
+    log_proba : ndarray of shape (n_samples, n_classes), float64
     bounds : ndarray of shape (n_classes + 1,), int
         Samples with given label j are ``bounds[j] : bounds[j + 1]``.
     fold : ndarray of shape (n_samples,), int
         Fold each sample is held out in.
     """
 
-    log_proba: NDArray[np.floating]
+    log_proba: Floats
     bounds: Ints
     fold: Ints
 
@@ -54,31 +54,35 @@ class Blocks:
     def of(cls, log_proba: Floats, codes: Ints, n_folds: int) -> tuple[Blocks, Ints]:
         """Sort by given label; also return the order.
 
-        The samples of a class are dealt to the folds in turn, in the order given.
+        Sorted like that, the samples are dealt to the folds in turn, so that classes
+        are spread over the folds and the folds are of one size.
         """
-        n_classes = log_proba.shape[1]
         order = np.argsort(codes, kind="stable")
-        counts = np.bincount(codes, minlength=n_classes)
-        bounds = np.r_[0, np.cumsum(counts)]
-        rank = np.arange(len(codes)) - bounds[codes[order]]
-        return cls(log_proba[order], bounds, rank % n_folds), order
+        counts = np.bincount(codes, minlength=log_proba.shape[1])
+        fold = np.arange(len(codes)) % n_folds
+        return cls(log_proba[order], np.r_[0, np.cumsum(counts)], fold), order
+
+    @property
+    def codes(self) -> Ints:
+        """Given label of each sample."""
+        return np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
 
     def thinned(self, n_samples: int) -> Blocks:
         """About that many samples, evenly from all classes and folds."""
+        n_folds = int(self.fold.max()) + 1
         step = len(self.fold) // max(1, n_samples)
         if step <= 1:
             return self
-        n_folds = int(self.fold.max()) + 1
-        codes = np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
-        rank = np.arange(len(codes)) - self.bounds[codes]
-        kept = np.flatnonzero((rank // n_folds) % step == 0)
-        counts = np.bincount(codes[kept], minlength=len(self.bounds) - 1)
+        kept = np.flatnonzero(np.arange(len(self.fold)) // n_folds % step == 0)
+        counts = np.bincount(self.codes[kept], minlength=len(self.bounds) - 1)
         return Blocks(
             self.log_proba[kept], np.r_[0, np.cumsum(counts)], self.fold[kept]
         )
 
-    def proba(self, temperature: float) -> NDArray[np.floating]:
-        return np.exp(log_softmax(self.log_proba / temperature, axis=1))
+    def proba(self, temperature: float) -> Floats:
+        """p_i(k), of shape (n_samples, n_classes)."""
+        proba: Floats = np.exp(log_softmax(self.log_proba / temperature, axis=1))
+        return proba
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,13 @@ class Channel:
         fitted to all. Rows are true classes, columns given labels.
     temperature : float
     strength : float
+        Of the prior.
     log_likelihood : float
         Mean over samples, by the matrix fitted to all.
     held_out : float
         Mean over samples, each by the matrix fitted without it.
+    n_iter : int
+        Rounds of expectation-maximisation.
     """
 
     matrices: Floats
@@ -103,106 +110,55 @@ class Channel:
     strength: float
     log_likelihood: float
     held_out: float
-
-
-def fit_matrices(
-    proba: NDArray[np.floating],
-    blocks: Blocks,
-    strength: float,
-    *,
-    start: Floats | None = None,
-    max_iter: int,
-    tol: float,
-) -> tuple[Floats, float, float]:
-    """Expectation-maximisation in the transition matrix, for all folds at once.
-
-    The rows have a Dirichlet prior worth ``strength`` samples around a matrix with the
-    same noise rate in all rows, spread evenly; the rate is that of all expected counts.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_samples, n_classes)
-        p_i(k), sorted as in ``blocks``.
-    blocks : Blocks
-    strength : float
-        Infinity: the prior's matrix itself, one number for all.
-    start : ndarray of shape (n_matrices, n_classes, n_classes), default=None
-        One matrix: all samples only, no folds.
-    max_iter : int
-    tol : float
-        Stop when the mean log-likelihood grows by less.
-
-    Returns
-    -------
-    matrices, log_likelihood, held_out : as in Channel
-    """
-    n_classes = proba.shape[1]
-    T = one_matrix(n_classes)[None] if start is None else start
-    # Column f of the weights is zero for the samples of fold f; the last has all.
-    used = np.ones((len(proba), len(T)), dtype=proba.dtype)
-    folds = len(T) > 1
-    if folds:
-        used[np.arange(len(proba)), blocks.fold] = 0.0
-    likelihood = np.empty((len(proba), len(T)))
-    last = -np.inf
-    for _ in range(max_iter):
-        counts = np.zeros_like(T)
-        for j in range(n_classes):
-            rows = slice(blocks.bounds[j], blocks.bounds[j + 1])
-            column = T[:, :, j].astype(proba.dtype)
-            mixed = proba[rows] @ column.T
-            likelihood[rows] = mixed
-            counts[:, :, j] = column * ((used[rows] / mixed).T @ proba[rows])
-        fitted = float(np.log(likelihood[:, -1]).mean())
-        if fitted - last < tol:
-            break
-        last = fitted
-        T = _posterior_mode(counts, strength)
-    held_out = np.nan
-    if folds:
-        held_out = float(np.log(likelihood[np.arange(len(proba)), blocks.fold]).mean())
-    return T, fitted, held_out
-
-
-def one_matrix(n_classes: int, rate: float = _START) -> Floats:
-    """Transition matrix with one noise rate, spread evenly over the other classes."""
-    T = np.full((n_classes, n_classes), rate / max(1, n_classes - 1))
-    np.fill_diagonal(T, 1.0 - rate)
-    return T
-
-
-def _posterior_mode(counts: Floats, strength: float) -> Floats:
-    """Rows of the most probable matrices, given expected counts and the prior."""
-    n_classes = counts.shape[1]
-    right = np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2))
-    rates = np.clip(1.0 - right, _LEAST_RATE, 1.0 - _LEAST_RATE)
-    prior = np.stack([one_matrix(n_classes, rate) for rate in rates])
-    if np.isinf(strength):
-        return prior
-    T = counts + strength * prior
-    return T / T.sum(axis=2, keepdims=True)
+    n_iter: int
 
 
 def fit_channel(
-    blocks: Blocks,
-    strengths: tuple[float, ...],
-    n_folds: int,
+    log_proba: Floats,
+    codes: Ints,
     *,
+    strengths: tuple[float, ...] = STRENGTHS,
+    n_folds: int,
     max_iter: int,
     tol: float,
-) -> Channel:
-    """Fit temperature and matrices, with the strength of the best held-out likelihood.
+) -> tuple[Channel, Ints]:
+    """Fit matrices, with the temperature and strength that held-out labels ask for.
 
-    From the strongest prior on, as long as a freer matrix predicts held-out labels
-    better (one step that does not is forgiven).
+    A free matrix explains its own samples best with predictions that are too sharp,
+    hence the held-out likelihood for both. Strengths are tried from the first on, as
+    long as it grows; one that does not help is forgiven.
+
+    Parameters
+    ----------
+    log_proba : ndarray of shape (n_samples, n_classes), float64
+        Finite.
+    codes : ndarray of shape (n_samples,), int
+        Given labels, in ``0 .. n_classes - 1``.
+    strengths : tuple of float
+        Of the prior, see :func:`fit_matrices`.
+    n_folds : int
+    max_iter : int
+        Most rounds of expectation-maximisation.
+    tol : float
+        Stop when the mean log-likelihood changes by less.
+
+    Returns
+    -------
+    channel : Channel
+    fold : ndarray of shape (n_samples,), int
+        Which of the channel's matrices was fitted without each sample.
     """
-    few = blocks.thinned(_ENOUGH // blocks.log_proba.shape[1])
-    temperature = _coarse_temperature(few)
+    blocks, order = Blocks.of(log_proba, codes, n_folds)
+    fold = np.empty_like(blocks.fold)
+    fold[order] = blocks.fold
+    few = blocks.thinned(_ENOUGH // log_proba.shape[1])
+    fit = partial(fit_matrices, n_folds=n_folds, max_iter=max_iter, tol=tol)
+    temperature = _coarse_temperature(few, fit)
     best: Channel | None = None
     failed = 0
     for strength in strengths:
-        tried = _fit_one(few, strength, temperature, n_folds, max_iter, tol)
-        temperature = tried.temperature
+        temperature = _best_temperature(few, strength, fit, near=temperature)
+        tried = fit(few, temperature, strength)
         if best is None or tried.held_out > best.held_out:
             best, failed = tried, 0
         else:
@@ -210,66 +166,167 @@ def fit_channel(
         if failed > 1:
             break
     assert best is not None
-    if few is blocks:
-        return best
-    fitted = fit_matrices(
-        blocks.proba(best.temperature),
-        blocks,
-        best.strength,
-        start=best.matrices,
-        max_iter=max_iter,
-        tol=tol,
-    )
-    return Channel(fitted[0], best.temperature, best.strength, *fitted[1:])
+    if few is not blocks:
+        best = fit(blocks, best.temperature, best.strength)
+    return best, fold
 
 
-def _fit_one(
+def fit_matrices(
     blocks: Blocks,
+    temperature: float,
     strength: float,
-    near: float,
-    n_folds: int,
+    *,
+    n_folds: int = 0,
     max_iter: int,
     tol: float,
 ) -> Channel:
-    """Temperature and matrices at one strength of the prior."""
+    """Expectation-maximisation in the transition matrix, for all folds at once.
+
+    The rows have a Dirichlet prior worth ``strength`` samples around a matrix with the
+    same noise rate in all rows, spread evenly; the rate is that of all expected counts.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    temperature : float
+    strength : float
+        Infinity: the prior's matrix itself, one number for all.
+    n_folds : int, default=0
+        0 fits the matrix of all samples alone.
+    max_iter : int
+    tol : float
+        Stop when the mean log-likelihood changes by less.
+
+    Returns
+    -------
+    Channel
+    """
+    proba = blocks.proba(temperature)
+    rows, n_classes = np.arange(len(proba)), proba.shape[1]
+    # Column f is zero for the samples of fold f; the last one has all samples.
+    used = np.ones((len(proba), n_folds + 1))
+    if n_folds:
+        used[rows, blocks.fold] = 0.0
+    rates = np.full(n_folds + 1, _START)
+    if np.isinf(strength):
+        given = proba[rows, blocks.codes][:, None]
+        rates, log_likelihood, n_iter = _maximise(
+            lambda rates: _update_rates(rates, given, used, n_classes),
+            rates,
+            max_iter,
+            tol,
+        )
+        matrices = _uniform_noise(rates, n_classes)
+    else:
+        matrices, log_likelihood, n_iter = _maximise(
+            lambda T: _update_matrices(T, proba, blocks.bounds, used, strength),
+            _uniform_noise(rates, n_classes),
+            max_iter,
+            tol,
+        )
+    return Channel(
+        matrices=matrices.transpose(1, 2, 0),
+        temperature=temperature,
+        strength=strength,
+        log_likelihood=float(log_likelihood[:, -1].mean()),
+        held_out=float(log_likelihood[rows, blocks.fold if n_folds else -1].mean()),
+        n_iter=n_iter,
+    )
+
+
+def _maximise(
+    update: Callable[[Floats], tuple[Floats, Floats]],
+    start: Floats,
+    max_iter: int,
+    tol: float,
+) -> tuple[Floats, Floats, int]:
+    """Repeat an update until the likelihood rests.
+
+    Parameters
+    ----------
+    update : callable
+        From what is fitted to a better one, and the likelihood of each sample before,
+        of shape (n_samples, n_matrices).
+
+    Returns
+    -------
+    fitted : ndarray
+    log_likelihood : ndarray of shape (n_samples, n_matrices)
+    n_iter : int
+    """
+    fitted, last = start, -np.inf
+    for n_iter in range(1, max_iter + 1):  # noqa: B007 (read after the loop)
+        updated, likelihood = update(fitted)
+        log_likelihood = np.log(likelihood)
+        mean = float(log_likelihood[:, -1].mean())
+        if abs(mean - last) < tol:
+            break
+        fitted, last = updated, mean
+    return fitted, log_likelihood, n_iter
+
+
+def _update_rates(
+    rates: Floats, given: Floats, used: Floats, n_classes: int
+) -> tuple[Floats, Floats]:
+    """One round for one noise rate per matrix, which needs p_i of given labels only."""
+    right = (1.0 - rates) * given
+    likelihood = right + rates / (n_classes - 1) * (1.0 - given)
+    share = (used * right / likelihood).sum(axis=0) / used.sum(axis=0)
+    return _clipped(1.0 - share), likelihood
+
+
+def _update_matrices(
+    T: Floats, proba: Floats, bounds: Ints, used: Floats, strength: float
+) -> tuple[Floats, Floats]:
+    """One round for whole matrices; T[j, f, k] is fold f's T[k, j]."""
+    counts = np.empty_like(T)
+    likelihood = np.empty_like(used)
+    for j, column in enumerate(T):
+        rows = slice(bounds[j], bounds[j + 1])
+        likelihood[rows] = proba[rows] @ column.T
+        counts[j] = column * ((used[rows] / likelihood[rows]).T @ proba[rows])
+    right = np.einsum("kfk->f", counts) / counts.sum(axis=(0, 2))
+    prior = _uniform_noise(_clipped(1.0 - right), T.shape[2])
+    updated = counts + strength * prior
+    return updated / updated.sum(axis=0), likelihood
+
+
+def _clipped(rates: Floats) -> Floats:
+    return np.clip(rates, _LEAST_RATE, 1.0 - _LEAST_RATE)
+
+
+def _uniform_noise(rates: Floats, n_classes: int) -> Floats:
+    """Matrices with one noise rate each, spread evenly over the other classes.
+
+    Returns
+    -------
+    ndarray of shape (n_classes, n_matrices, n_classes)
+        Given label, matrix, true class: in this order a label's column, which the
+        update reads, lies in one piece.
+    """
+    T = np.empty((n_classes, len(rates), n_classes))
+    T[:] = rates[:, None] / (n_classes - 1)
+    classes = np.arange(n_classes)
+    T[classes, :, classes] = 1.0 - rates
+    return T
+
+
+def _coarse_temperature(blocks: Blocks, fit: Callable[..., Channel]) -> float:
+    """Best temperature of a wide grid, with one noise rate for all classes."""
+    likelihoods = [fit(blocks, t, np.inf).held_out for t in _TEMPERATURES]
+    return float(_TEMPERATURES[int(np.argmax(likelihoods))])
+
+
+def _best_temperature(
+    blocks: Blocks, strength: float, fit: Callable[..., Channel], *, near: float
+) -> float:
+    """Temperature of the best held-out likelihood within some octaves of another."""
 
     def loss(octave: float) -> float:
-        proba = blocks.proba(2.0**octave)
-        return -fit_matrices(proba, blocks, strength, max_iter=max_iter, tol=tol)[1]
+        return -fit(blocks, float(2.0**octave), strength).held_out
 
-    temperature = _search(loss, near)
-    start = np.repeat(one_matrix(blocks.log_proba.shape[1])[None], n_folds + 1, axis=0)
-    fitted = fit_matrices(
-        blocks.proba(temperature),
-        blocks,
-        strength,
-        start=start,
-        max_iter=max_iter,
-        tol=tol,
-    )
-    return Channel(fitted[0], temperature, strength, *fitted[1:])
-
-
-def _search(loss: Callable[[float], float], near: float) -> float:
-    """Temperature of the least loss within some octaves of another."""
     centre = np.log2(near)
     bounds = (centre - _OCTAVES, centre + _OCTAVES)
-    options = {"xatol": 0.02, "maxiter": 20}
+    options = {"xatol": 0.05, "maxiter": 20}
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options=options)
     return float(2.0**found.x)
-
-
-def _coarse_temperature(blocks: Blocks) -> float:
-    """Best temperature of a wide grid, with one noise rate for all classes.
-
-    That model needs only the probability of each given label.
-    """
-    n_classes = blocks.log_proba.shape[1]
-    codes = np.repeat(np.arange(n_classes), np.diff(blocks.bounds))
-    rates = np.linspace(0.0, 0.95, 20)[:, None]
-    likelihoods = []
-    for t in _TEMPERATURES:
-        p = blocks.proba(t)[np.arange(len(codes)), codes]
-        mixed = (1.0 - rates) * p + rates / max(1, n_classes - 1) * (1.0 - p)
-        likelihoods.append(np.log(mixed + 1e-12).mean(axis=1).max())
-    return float(_TEMPERATURES[int(np.argmax(likelihoods))])

@@ -17,6 +17,9 @@ from torch.utils.data import default_collate
 from ..inputs import FeatureRows, Source
 from ..inputs.source import Samples
 
+# Bounds the memory of gathered rows.
+_BATCHES_AT_ONCE = 32
+
 
 class Batch(NamedTuple):
     """What a net trains on in one step.
@@ -35,7 +38,7 @@ class Batch(NamedTuple):
 
     x: Samples
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # tuple has a method of this name
     weight: Tensor | None = None
 
     @classmethod
@@ -45,6 +48,14 @@ class Batch(NamedTuple):
             return batch
         x, y = unpack_data(batch)
         return cls(x, y, torch.empty(0, dtype=torch.int64))
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Cut a batch of rows into smaller ones, without a copy."""
+        assert isinstance(self.x, Tensor), "rows in memory"
+        for start in range(0, len(self.y), size):
+            part = slice(start, start + size)
+            weight = None if self.weight is None else self.weight[part]
+            yield Batch(self.x[part], self.y[part], self.index[part], weight)
 
 
 def already_a_batch(batch: Any) -> Any:
@@ -83,7 +94,7 @@ class Labelled(torch.utils.data.Dataset):
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
         index = torch.as_tensor(indices)
         weight = None if self.weight is None else self.weight[index]
-        return Batch(self.source.load(indices), self.y[index], index, weight)
+        return Batch(self.source.__getitems__(indices), self.y[index], index, weight)
 
 
 def root_and_rows(dataset: Any) -> tuple[Any, NDArray[np.intp]]:
@@ -177,10 +188,11 @@ class RowBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         root, rows = root_and_rows(self.dataset)
-        visited = rows[np.fromiter(self.sampler, dtype=np.intp)]
-        for index in torch.from_numpy(visited).split(self.batch_size):
+        visited = torch.from_numpy(rows[np.fromiter(self.sampler, dtype=np.intp)])
+        # Rows of many batches are gathered in one call, and cut into views.
+        for index in visited.split(_BATCHES_AT_ONCE * self.batch_size):
             if len(index):  # torch splits nothing into one empty part
-                yield root.__getitems__(index)
+                yield from root.__getitems__(index).split(self.batch_size)
 
 
 class RandomOrder(Callback):

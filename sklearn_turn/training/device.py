@@ -131,7 +131,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with _RANDOM_STATE, torch.random.fork_rng(devices=[device] if cuda else []):
         mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
         # torch.manual_seed would seed every accelerator, and these are not restored.
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -152,4 +151,4 @@ class _Slices:
     def __iter__(self) -> Iterator[Any]:
         n = len(self.source)
         for start in range(0, n, self.batch_size):
-            yield self.source.load(np.arange(start, min(start + self.batch_size, n)))
+            yield self.source.load(range(start, min(start + self.batch_size, n)))

@@ -126,6 +126,23 @@ class Net(NeuralNetClassifier):
         # A batch whose weights are all zero has no loss, and moves nothing.
         return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
 
+    def _set_training(self, training: bool = True) -> None:
+        # Asking every layer is quicker than setting its mode, and steps on features
+        # are short.
+        if any(m.training != training for m in self.module_.modules()):
+            self.module_.train(training)
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        if not method_name.startswith(("on_batch", "on_grad")):
+            super().notify(method_name, **kwargs)
+            return
+        # Several times a step: only those that listen.
+        getattr(self, method_name)(self, **kwargs)
+        nothing = getattr(Callback, method_name)
+        for _, callback in self.callbacks_:
+            if getattr(type(callback), method_name) is not nothing:
+                getattr(callback, method_name)(self, **kwargs)
+
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -153,8 +170,8 @@ class Net(NeuralNetClassifier):
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().fit_loop(*args, **kwargs)
-        except KeyboardInterrupt:
-            self.interrupted_ = True
+        except KeyboardInterrupt as interrupt:
+            self.interrupted_ = not _is_early_stop(interrupt)
             raise
 
     def partial_fit(
@@ -170,6 +187,17 @@ class Net(NeuralNetClassifier):
         """Drop the optimiser's state, two thirds of the memory of a trained net."""
         self.optimizer_.state.clear()
         self.module_.zero_grad(set_to_none=True)
+
+
+def _is_early_stop(interrupt: KeyboardInterrupt) -> bool:
+    """Whether a callback asked for it, as skorch's early stopping does, not Ctrl-C."""
+    traceback = interrupt.__traceback__
+    assert traceback is not None, "it was raised"
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    frame = traceback.tb_frame
+    by_callback = isinstance(frame.f_locals.get("self"), Callback)
+    return by_callback and frame.f_code.co_name == "on_epoch_end"
 
 
 def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import pickle
+import re
+import subprocess
+import sys
+import textwrap
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import timm
 import torch
 from PIL import Image
@@ -17,13 +24,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.fixes import parse_version
 from timm.data import create_transform
 from torch import nn
 
 from sklearn_turn import FeatureExtractor, NoiseFilteredClassifier
 from sklearn_turn.exceptions import ImageReadError
+from sklearn_turn.inputs import RawInputs
 
 SIZE = 64
+SKLEARN = parse_version(sklearn.__version__)
 
 # torch's loader forks; Python 3.12 and later warn where threads are running.
 forking = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -181,9 +191,6 @@ def test_native_size_given_or_not_is_the_same(tmp_path):
     np.testing.assert_array_equal(native, given)
 
 
-# -- as an estimator -------------------------------------------------------------------
-
-
 def test_in_a_pipeline(digits):
     model = make_pipeline(
         extractor("letters", pretrained=True),
@@ -204,10 +211,10 @@ def test_noise_filter_behind_it_finds_wrong_labels(digits):
     inner = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
     _, plain = score(inner)
     filtered, cleaned = score(NoiseFilteredClassifier(inner))
-    doubted = ~filtered[-1].clean_mask_
+    flagged = ~filtered[-1].clean_mask_
     # Measured: precision 0.94, recall 0.99; accuracy 0.95 against 0.93.
-    assert digits.is_wrong[doubted].mean() > 0.85
-    assert doubted[digits.is_wrong].mean() > 0.85
+    assert digits.is_wrong[flagged].mean() > 0.85
+    assert flagged[digits.is_wrong].mean() > 0.85
     assert cleaned > plain
 
 
@@ -243,13 +250,76 @@ def test_fitted_extractor_can_be_stored(files, tmp_path, how):
     np.testing.assert_array_equal(copy.transform(files), extract.transform(files))
 
 
+def test_a_fit_on_an_accelerator_is_stored_for_the_cpu(monkeypatch, files):
+    # "meta" stands for a device that is not everywhere; what is there has no values.
+    extract = extractor(tiny_resnet(), input_size=SIZE).fit(files)
+    extract._embed.to("meta")
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "cpu", lambda self: self.to_empty(device="cpu"))
+        stored = pickle.dumps(extract)
+    devices = {
+        module: {tensor.device.type for tensor in module.state_dict().values()}
+        for module in (extract._embed, pickle.loads(stored)._embed)
+    }
+    # The extractor itself goes on where it was.
+    assert list(devices.values()) == [{"meta"}, {"cpu"}]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_fit_on_a_gpu_is_loaded_without_one(files, tmp_path):
+    extract = extractor(tiny_resnet(), input_size=SIZE, device="cuda").fit(files)
+    features = extract.transform(files)
+    joblib.dump(extract.set_params(device="cpu"), tmp_path / "extract.joblib")
+    np.save(tmp_path / "files.npy", files)
+    code = """
+    import joblib, numpy, torch
+    assert not torch.cuda.is_available()
+    features = joblib.load("extract.joblib").transform(numpy.load("files.npy"))
+    numpy.save("features.npy", features)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        env=os.environ
+        | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    found = np.load(tmp_path / "features.npy")
+    np.testing.assert_allclose(found, features, rtol=1e-2, atol=1e-2)
+
+
+def test_only_the_backbone_is_positional_and_all_is_documented():
+    parameters = inspect.signature(FeatureExtractor).parameters
+    first, *others = parameters.values()
+    assert first.name == "backbone"
+    assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
+    section = FeatureExtractor.__doc__.split("Attributes")[0]
+    documented = re.findall(r"^(\w+) : ", section, re.MULTILINE)
+    assert sorted(documented) == sorted(parameters)
+
+
+def test_random_weights_are_those_of_the_seed(files):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, again, other = (
+        extractor("test_convnext3", input_size=32, random_state=seed).fit(files)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    features = first.transform(files)
+    np.testing.assert_array_equal(again.transform(files), features)
+    assert not np.allclose(other.transform(files), features)
+
+
 def test_names_and_pandas_output(files):
     extract = extractor(input_size=32).set_output(transform="pandas")
     X = pd.Series(files, index=list("hgfedcba"))
     frame = extract.fit(X).transform(X)
     assert list(frame.columns) == [f"feature{i}" for i in range(96)]
     assert list(frame.columns) == list(extract.get_feature_names_out())
-    assert list(frame.index) == list("hgfedcba")
+    if parse_version("1.8") <= SKLEARN:  # Older ones keep a DataFrame's index only.
+        assert list(frame.index) == list("hgfedcba")
     plain = extract.set_output(transform="default").transform(X)
     np.testing.assert_array_equal(frame.to_numpy(), plain)
 
@@ -267,9 +337,6 @@ def test_not_fitted():
         extractor().transform(smooth_images(1))
     with pytest.raises(NotFittedError):
         extractor().get_feature_names_out()
-
-
-# -- bad input -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -291,6 +358,15 @@ def test_illegal_parameters_are_named(options, named):
 def test_features_are_not_images():
     with pytest.raises(ValueError, match=r"Expected images.*shape \(4, 3\)"):
         extractor().fit(np.zeros((4, 3)))
+
+
+def test_raw_inputs_are_not_images():
+    tokens = RawInputs(np.ones((4, 3), dtype=np.int64))
+    with pytest.raises(ValueError, match="fitted on images, but X holds RawInputs"):
+        extractor(input_size=32).fit(smooth_images(2)).transform(tokens)
+    on_raw = extractor(nn.Linear(3, 2)).fit(RawInputs(np.ones((4, 3))))
+    with pytest.raises(ValueError, match="fitted on RawInputs, but X holds images"):
+        on_raw.transform(smooth_images(2))
 
 
 def test_no_images():

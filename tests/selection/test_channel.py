@@ -1,0 +1,351 @@
+"""Wrong labels by a noise channel between true classes and given labels."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.utils import assert_all_finite
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_turn import NoiseChannelFilter
+from sklearn_turn.metrics import label_issue_scores
+
+
+class OnAnyMatrix(NoiseChannelFilter):
+    """The filter behind a fixed linear model.
+
+    scikit-learn's checks pass matrices of any width and sign, which are the
+    log-probabilities of no classes: the model makes such of them.
+    """
+
+    def _log_proba(self, X):
+        assert_all_finite(X, input_name="X")
+        weights = np.random.RandomState(0).normal(size=(X.shape[1], len(self.classes_)))
+        return super()._log_proba(log_softmax(X @ weights, axis=1))
+
+
+@parametrize_with_checks([OnAnyMatrix(), OnAnyMatrix(prior_strength=1.0)])
+def test_estimator(estimator, check):
+    check(estimator)
+
+
+def _symmetric(rate, n_classes):
+    T = np.full((n_classes, n_classes), rate / (n_classes - 1))
+    T[np.diag_indices(n_classes)] = 1 - rate
+    return T
+
+
+def _to_next(rate, n_classes):
+    """Every class loses a share of its labels to the next one."""
+    T = np.eye(n_classes)
+    return (1 - rate) * T + rate * np.roll(T, 1, axis=1)
+
+
+def _draw(rng, proba):
+    drawn = (rng.uniform(size=(len(proba), 1)) > proba.cumsum(axis=1)).sum(axis=1)
+    return drawn.clip(0, proba.shape[1] - 1)
+
+
+def _from_the_model(T, n_samples, temperature=1.0, spread=3.0, seed=0):
+    """Log-probabilities, true classes and given labels, drawn as the model has it."""
+    rng = np.random.RandomState(seed)
+    logits = spread * rng.normal(size=(n_samples, len(T)))
+    y_true = _draw(rng, np.exp(log_softmax(logits, axis=1)))
+    return log_softmax(temperature * logits, axis=1), y_true, _draw(rng, T[y_true])
+
+
+def _balanced(T, per_class, margin=6.0, seed=0):
+    """The same with classes of one size, by a classifier that is mostly right."""
+    rng = np.random.RandomState(seed)
+    y_true = np.repeat(np.arange(len(T)), per_class)
+    logits = rng.normal(size=(len(y_true), len(T))) + margin * np.eye(len(T))[y_true]
+    return log_softmax(1.5 * logits, axis=1), y_true, _draw(rng, T[y_true])
+
+
+MATRICES = {
+    "none": np.eye(4),
+    "symmetric": _symmetric(0.3, 4),
+    "more than half": _symmetric(0.6, 4),
+    "to the next class": _to_next(0.3, 4),
+    "one class only": np.vstack([_to_next(0.4, 4)[:1], np.eye(4)[1:]]),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_what_the_data_were_drawn_from_comes_back(name):
+    T = MATRICES[name]
+    log_proba, y_true, y = _from_the_model(T, 8000, temperature=2.0)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    np.testing.assert_allclose(found.transition_matrix_, T, atol=0.06)
+    np.testing.assert_allclose(found.transition_matrix_.sum(axis=1), 1)
+    assert found.noise_rate_ == pytest.approx((y != y_true).mean(), abs=0.02)
+    assert found.temperature_ == pytest.approx(2.0, rel=0.15)
+    joint = np.exp(log_softmax(log_proba / 2.0, axis=1)) * T[:, y].T
+    bayes = joint / joint.sum(axis=1, keepdims=True)
+    assert np.abs(found.label_proba_ - bayes).mean() < 0.02
+    rows = np.arange(len(y))
+    np.testing.assert_array_equal(found.clean_proba_, found.label_proba_[rows, y])
+    np.testing.assert_array_equal(found.clean_mask_, found.clean_proba_ > 0.8)
+    np.testing.assert_array_equal(
+        found.suggested_labels_, found.label_proba_.argmax(axis=1)
+    )
+    assert (found.suggested_labels_ == y_true).mean() > (y == y_true).mean() - 1e-3
+
+
+def test_probabilities_are_calibrated():
+    log_proba, y_true, y = _from_the_model(MATRICES["to the next class"], 20_000)
+    proba = NoiseChannelFilter().fit(log_proba, y).clean_proba_
+    for low in np.arange(0, 1, 0.2):
+        inside = (proba >= low) & (proba <= low + 0.2)
+        expected = proba[inside].mean()
+        assert (y == y_true)[inside].mean() == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+def test_many_classes_share_one_rate_when_noise_is_symmetric(rate):
+    log_proba, y_true, y = _balanced(_symmetric(rate, 101), 40)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert found.prior_strength_ == np.inf
+    is_wrong = y != y_true
+    assert found.noise_rate_ == pytest.approx(is_wrong.mean(), abs=0.01)
+    assert label_issue_scores(is_wrong, ~found.clean_mask_)["f1"] > 0.95
+
+
+def test_many_classes_get_rows_of_their_own_when_noise_has_a_structure():
+    log_proba, y_true, y = _balanced(_to_next(0.4, 101), 40, margin=3.0)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert found.prior_strength_ <= 30
+    f1 = label_issue_scores(y != y_true, ~found.clean_mask_)["f1"]
+    shared = NoiseChannelFilter(prior_strength=np.inf).fit(log_proba, y)
+    assert f1 > label_issue_scores(y != y_true, ~shared.clean_mask_)["f1"] + 0.02
+    assert np.diag(found.transition_matrix_, 1).mean() == pytest.approx(0.4, abs=0.1)
+
+
+@pytest.mark.parametrize("n_classes, per_class", [(2, 500), (10, 100), (100, 20)])
+def test_clean_labels_are_hardly_flagged(n_classes, per_class):
+    log_proba, _, y = _balanced(np.eye(n_classes), per_class, margin=3.0)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert (~found.clean_mask_).mean() < 0.02
+    assert found.noise_rate_ < 0.02
+
+
+def test_two_classes():
+    log_proba, y_true, y = _balanced(_symmetric(0.2, 2), 400)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert label_issue_scores(y != y_true, ~found.clean_mask_)["f1"] > 0.95
+    assert found.noise_rate_ == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_thousand_classes_of_five_samples_take_seconds():
+    log_proba, y_true, y = _balanced(_symmetric(0.2, 1000), 5, margin=9.0)
+    y[::5] = np.arange(1000)
+    start = time.process_time()
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert time.process_time() - start < 40
+    assert label_issue_scores(y != y_true, ~found.clean_mask_)["f1"] > 0.95
+
+
+def test_a_class_that_is_never_predicted_does_not_harm_the_others():
+    log_proba, y_true, y = _balanced(_symmetric(0.1, 5), 100)
+    log_proba[:, 4] = -50.0
+    log_proba = log_softmax(log_proba, axis=1)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert np.isfinite(found.label_proba_).all()
+    others = y_true < 4
+    is_wrong = (y != y_true)[others]
+    assert label_issue_scores(is_wrong, ~found.clean_mask_[others])["f1"] > 0.9
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_tiny_class_with_more_folds_than_samples(size):
+    log_proba, y_true, y = _balanced(_symmetric(0.1, 5), 100)
+    kept = np.r_[
+        np.flatnonzero(y != 4), np.flatnonzero((y == 4) & (y_true == 4))[:size]
+    ]
+    found = NoiseChannelFilter(n_folds=5).fit(log_proba[kept], y[kept])
+    assert found.clean_mask_[-size:].all()
+    is_wrong = (y != y_true)[kept]
+    assert label_issue_scores(is_wrong, ~found.clean_mask_)["f1"] > 0.9
+
+
+def test_fewer_samples_than_folds():
+    log_proba = np.log([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    found = NoiseChannelFilter(n_folds=10).fit(log_proba, [0, 1, 0])
+    assert found.clean_mask_.all()
+
+
+@pytest.mark.parametrize("prior_strength", [None, 1.0, np.inf])
+def test_certain_predictions_are_allowed(prior_strength):
+    rng = np.random.RandomState(0)
+    y_true = np.arange(300) % 3
+    y = np.where(rng.uniform(size=300) < 0.2, (y_true + 1) % 3, y_true)
+    with np.errstate(divide="ignore"):
+        log_proba = np.log(np.eye(3)[y_true])
+    assert np.isneginf(log_proba).any()
+    found = NoiseChannelFilter(prior_strength=prior_strength).fit(log_proba, y)
+    np.testing.assert_array_equal(found.clean_mask_, y == y_true)
+    np.testing.assert_array_equal(found.suggested_labels_, y_true)
+    assert found.noise_rate_ == pytest.approx((y != y_true).mean(), abs=1e-3)
+
+
+def test_predictions_that_say_nothing_flag_nothing():
+    y = np.arange(200) % 4
+    found = NoiseChannelFilter().fit(np.full((200, 4), -np.log(4)), y)
+    assert found.clean_mask_.all()
+
+
+def test_half_precision_is_precise_enough():
+    log_proba, _, y = _balanced(_symmetric(0.2, 10), 50)
+    exact = NoiseChannelFilter().fit(log_proba, y).clean_proba_
+    rounded = NoiseChannelFilter().fit(log_proba.astype(np.float16), y).clean_proba_
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+
+
+def test_strength_of_ones_own_is_used():
+    log_proba, _, y = _balanced(_symmetric(0.2, 4), 50)
+    found = NoiseChannelFilter(prior_strength=7).fit(log_proba, y)
+    assert found.prior_strength_ == 7
+    shared = NoiseChannelFilter(prior_strength=np.inf).fit(log_proba, y)
+    assert len(np.unique(np.round(np.diag(shared.transition_matrix_), 12))) == 1
+    assert len(np.unique(np.round(np.diag(found.transition_matrix_), 12))) == 4
+
+
+def test_threshold():
+    log_proba, _, y = _from_the_model(_symmetric(0.3, 4), 500)
+    for tau in (0.0, 0.5, 0.95):
+        found = NoiseChannelFilter(tau=tau).fit(log_proba, y)
+        np.testing.assert_array_equal(found.clean_mask_, found.clean_proba_ > tau)
+    certain = np.log(np.full((4, 2), 1e-300))
+    certain[np.arange(4), [0, 1, 0, 1]] = 0
+    found = NoiseChannelFilter(tau=1.0, prior_strength=np.inf)
+    np.testing.assert_array_equal(
+        found.fit(certain, [0, 1, 0, 1]).clean_mask_, found.clean_proba_ == 1
+    )
+
+
+def test_labels_of_new_samples():
+    T = MATRICES["to the next class"]
+    log_proba, y_true, y = _from_the_model(T, 4000)
+    found = NoiseChannelFilter().fit(log_proba[:3000], y[:3000])
+    new, given, right = log_proba[3000:], y[3000:], (y == y_true)[3000:]
+    proba = found.label_proba(new, given)
+    t, estimated = found.temperature_, found.transition_matrix_
+    for row, j, p in zip(new[:20], given, proba, strict=False):
+        joint = np.exp(log_softmax(row / t)) * estimated[:, j]
+        np.testing.assert_allclose(p, joint / joint.sum())
+    clean = found.transform(new, given)
+    assert clean.shape == (1000, 1)
+    np.testing.assert_array_equal(clean[:, 0], proba[np.arange(1000), given])
+    assert clean[right].mean() > clean[~right].mean() + 0.3
+    # Without labels: of all labels the channel might give, weighted by how likely.
+    weights = np.exp(log_softmax(new / t, axis=1)) @ estimated
+    by_label = [found.transform(new, np.full(1000, j))[:, 0] for j in range(4)]
+    np.testing.assert_allclose(
+        found.transform(new)[:, 0], (weights * np.transpose(by_label)).sum(axis=1)
+    )
+
+
+def test_labels_may_be_strings():
+    log_proba, _, y = _balanced(_symmetric(0.2, 3), 60)
+    names = np.array(["ant", "bee", "cat"])
+    found = NoiseChannelFilter().fit(log_proba, names[y])
+    by_code = NoiseChannelFilter().fit(log_proba, y)
+    assert found.classes_.tolist() == ["ant", "bee", "cat"]
+    np.testing.assert_array_equal(found.clean_proba_, by_code.clean_proba_)
+    np.testing.assert_array_equal(
+        found.suggested_labels_, names[by_code.suggested_labels_]
+    )
+    np.testing.assert_array_equal(
+        found.transform(log_proba, names[y]), by_code.transform(log_proba, y)
+    )
+
+
+def test_labels_in_a_column_are_taken_with_scikit_learns_warning():
+    log_proba, _, y = _balanced(_symmetric(0.2, 3), 20)
+    plain = NoiseChannelFilter().fit(log_proba, y)
+    with pytest.warns(DataConversionWarning):
+        found = NoiseChannelFilter().fit(log_proba, y[:, None])
+    np.testing.assert_array_equal(found.clean_proba_, plain.clean_proba_)
+
+
+def test_transform_to_pandas():
+    pytest.importorskip("pandas")
+    log_proba, _, y = _balanced(_symmetric(0.2, 3), 20)
+    found = NoiseChannelFilter().set_output(transform="pandas").fit(log_proba, y)
+    assert found.transform(log_proba).columns.tolist() == ["clean_proba"]
+
+
+def _changed(log_proba, value):
+    changed = log_proba.copy()
+    changed[7, 1] = value
+    return changed
+
+
+BAD_INPUT = {
+    "NaN": (lambda x: _changed(x, np.nan), "of 1 of 60 samples contain NaN.*index 7"),
+    "positive": (lambda x: _changed(x, 0.5), "1 of 60.*positive values.*index 7"),
+    "infinite": (lambda x: _changed(x, np.inf), "1 of 60.*positive values.*index 7"),
+    "impossible": (lambda x: _changed(x, -np.inf), "sum to one.*index 7.*log_softmax"),
+    "probabilities": (lambda x: np.exp(x), "60 of 60.*positive values.*np.log"),
+    "logits": (lambda x: 3 * x - 5, "60 of 60.*do not sum to one.*log_softmax"),
+    "too few columns": (lambda x: x[:, :2], r"shape \(60, 2\), but y has 3 classes"),
+    "too many columns": (
+        lambda x: np.column_stack([x, np.full(60, -np.inf)]),
+        r"shape \(60, 4\), but y has 3 classes",
+    ),
+    "one dimension": (lambda x: x[:, 0], "Expected 2D array"),
+    "another length": (lambda x: x[:-1], r"inconsistent numbers of samples: \[59, 60"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_what_are_no_log_probabilities_is_refused(case):
+    change, message = BAD_INPUT[case]
+    log_proba, _, y = _balanced(_symmetric(0.2, 3), 20, margin=0.0)
+    with pytest.raises(ValueError, match=message):
+        NoiseChannelFilter().fit(change(log_proba), y)
+
+
+def test_bad_labels_are_refused():
+    log_proba, _, y = _balanced(_symmetric(0.2, 3), 20)
+    with pytest.raises(ValueError, match="only one class, 'cat'"):
+        NoiseChannelFilter().fit(log_proba, np.full(60, "cat"))
+    with pytest.raises(ValueError, match="missing"):
+        NoiseChannelFilter().fit(log_proba, [None, *y[1:].tolist()])
+    with pytest.raises(ValueError, match="Unknown label type"):
+        NoiseChannelFilter().fit(log_proba, y + 0.5)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    for method in (found.transform, found.label_proba):
+        with pytest.raises(ValueError, match=r"not fitted on: \[9\]"):
+            method(log_proba[:2], [0, 9])
+        with pytest.raises(ValueError, match="2 features, but NoiseChannelFilter"):
+            method(log_proba[:2, :2], [0, 1])
+
+
+def test_methods_before_fit():
+    log_proba = np.log([[0.5, 0.5]])
+    with pytest.raises(NotFittedError):
+        NoiseChannelFilter().transform(log_proba)
+    with pytest.raises(NotFittedError):
+        NoiseChannelFilter().label_proba(log_proba, [0])
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        {"tau": 1.1},
+        {"tau": None},
+        {"prior_strength": 0},
+        {"n_folds": 1},
+        {"max_iter": 0},
+        {"tol": -1},
+    ],
+)
+def test_parameters_out_of_range(parameter):
+    name = next(iter(parameter))
+    with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+        NoiseChannelFilter(**parameter).fit(np.log([[0.5, 0.5]] * 2), [0, 1])

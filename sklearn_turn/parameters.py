@@ -97,7 +97,7 @@ def _document(cls: type) -> str:
         texts |= _OWN_ENTRIES.get(base, {})
     own = _OWN_ENTRIES[cls] = _entries(cls)
     texts |= own
-    declared = fields(cls)  # type: ignore[arg-type]
+    declared = fields(cls)
     first = [f.name for f in declared if not f.kw_only]
     rest = [f.name for f in declared if f.name not in own]
     order = dict.fromkeys([*first, *own, *rest])

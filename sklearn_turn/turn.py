@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .base import BaseClassifier
 from .losses import GCELoss
+from .nets import check_fine_tune_options, check_probe_options
 from .parameters import (
     FineTuneParameters,
     ProbeParameters,
@@ -23,8 +24,6 @@ from .selection.protocol import (
     make_filter,
 )
 from .steps import (
-    check_fine_tune_options,
-    check_probe_options,
     fine_tune,
     fresh_start,
     linear_probe,

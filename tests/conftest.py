@@ -22,8 +22,8 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_finish():
-    # Every fit ends with gc.collect(), which walks all that is alive, and after the
-    # imports that is mostly torch. Setting it aside halves the time of the suite.
+    # After the imports most of what is alive is torch; Python's collector need not
+    # look at it again.
     gc.collect()
     gc.freeze()
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom, chisquare, truncnorm
 
 from sklearn_turn import noise
+from sklearn_turn.noise import instance_dependent
 
 # In the order of the class indices.
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer"]
@@ -132,7 +133,7 @@ def _one_by_one(X, y, rate, seed, class_specific, n_classes):
 @pytest.mark.parametrize("scale", [0.1, 255.0])
 @pytest.mark.parametrize("generator", INSTANCE)
 def test_instance_is_the_formula_sample_by_sample(generator, scale, monkeypatch):
-    monkeypatch.setattr(noise, "_BLOCK_BYTES", 2000)  # several blocks
+    monkeypatch.setattr(instance_dependent, "_BLOCK_BYTES", 2000)  # several blocks
     X = scale * np.random.RandomState(1).uniform(size=(300, 4, 2, 3))
     y = np.random.RandomState(2).randint(6, size=300)
     class_specific = generator is noise.instance_xia2020

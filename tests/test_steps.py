@@ -245,9 +245,7 @@ def test_cleansing_may_be_added_to_other_methods(kind, phase, blobs):
 
 def test_two_selections_are_refused_before_training(blobs):
     params = {"fft_params": {"callbacks": [Cleansing()]}}
-    with pytest.raises(
-        ValueError, match=r"holds a callback.*cleansing=None"
-    ):
+    with pytest.raises(ValueError, match=r"holds a callback.*cleansing=None"):
         TURNClassifier(**params).fit(blobs.X, blobs.y)
     clf = TURNClassifier(cleansing=None, random_state=0, **params)
     assert "kept" in clf.fit(blobs.X, blobs.y).history_[-1]

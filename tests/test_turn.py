@@ -168,8 +168,8 @@ def test_wrong_labels_are_found(digit_models, digits):
 
 def test_fine_tuning_on_clean_labels_beats_the_probe(digit_models, digits):
     turn, probe = (model.score(digits.X_test, digits.y_test) for model in digit_models)
-    assert turn > 0.93
-    assert turn >= probe
+    assert turn > 0.95
+    assert turn > probe + 0.01
 
 
 def test_clean_probability_is_lower_for_wrong_labels(digit_models, digits):

@@ -7,13 +7,14 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval
 
 from ..base import BaseClassifier
+from ..nets import check_fine_tune_options
 from ..parameters import (
     FineTuneParameters,
     LossParameters,
     parameter,
     with_parameters,
 )
-from ..steps import check_fine_tune_options, fine_tune, fresh_start
+from ..steps import fine_tune, fresh_start
 from ..task import Result, Task
 
 _COUNT = Interval(Integral, 0, None, closed="left")

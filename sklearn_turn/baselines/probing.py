@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..base import BaseClassifier
+from ..nets import check_probe_options
 from ..parameters import LossParameters, ProbeParameters, with_parameters
-from ..steps import assemble, check_probe_options, linear_probe, start_of
+from ..steps import assemble, linear_probe, start_of
 from ..task import Result, Task
 
 

@@ -1,4 +1,4 @@
-"""Look at what a fit believed."""
+"""Look at what a fit found."""
 
 from ._loss_mixture import LossMixtureDisplay
 

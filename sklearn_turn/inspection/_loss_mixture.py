@@ -1,4 +1,4 @@
-"""The picture of the losses and the mixture that judged them."""
+"""The picture of the losses and their mixture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LossMixtureDisplay:
     ----------
     losses : ndarray of shape (n_samples,)
     clean_mask : ndarray of shape (n_samples,), bool
-        Labels believed.
+        Labels selected as clean.
     density : ndarray of shape (n_points, 3)
         A grid of losses and, averaged over classes by size, the densities of the
         low and the high component there.
@@ -73,7 +73,7 @@ class LossMixtureDisplay:
         Raises
         ------
         ValueError
-            If the estimator was fitted without cleansing.
+            If the estimator was fitted without cleansing, or its filter has no mixture.
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "noise_filter_"):
@@ -81,6 +81,11 @@ class LossMixtureDisplay:
                 f"This {type(estimator).__name__} was fitted without cleansing, so "
                 "there are no losses and no mixture to draw. Fit with "
                 "cleansing='epoch' or 'once'."
+            )
+        if not hasattr(estimator.noise_filter_, "mixtures_"):
+            raise ValueError(
+                f"{type(estimator.noise_filter_).__name__} fits no mixture of losses. "
+                "Fit with noise_filter='gmm' to draw one."
             )
         losses = np.asarray(estimator.losses_)
         display = cls(
@@ -114,7 +119,7 @@ class LossMixtureDisplay:
         if ax is None:
             _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
         if self.is_wrong is None:
-            groups = {"believed": self.clean_mask, "not believed": ~self.clean_mask}
+            groups = {"clean": self.clean_mask, "flagged as noisy": ~self.clean_mask}
         else:
             groups = {"label is right": ~self.is_wrong, "label is wrong": self.is_wrong}
         finite = np.isfinite(self.losses)
@@ -138,7 +143,8 @@ class LossMixtureDisplay:
         ax.set_xlabel("cross-entropy of the given label (nats)")
         ax.set_ylabel("samples")
         ax.set_title(
-            f"{self.clean_mask.sum()} of {len(self.losses)} labels believed", loc="left"
+            f"{self.clean_mask.sum()} of {len(self.losses)} labels are clean",
+            loc="left",
         )
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
@@ -152,6 +158,8 @@ def _mean_density(
     """Grid, low and high density: the mean by size over classes with a mixture."""
     mixtures: TwoGaussians = noise_filter.mixtures_
     finite = losses[np.isfinite(losses)]
+    if not len(finite):
+        return np.empty((0, 3))
     grid = np.linspace(finite.min(), finite.max(), 500)
     usable = ~np.isnan(mixtures.means[:, 0])
     if not usable.any():

@@ -24,10 +24,15 @@ STRENGTHS = (np.inf, 100.0, 30.0, 10.0, 3.0, 1.0)
 # Share of wrong labels that expectation-maximisation starts from, and its least value
 # in the prior: a probability of zero would never leave zero.
 _START, _LEAST_RATE = 0.1, 1e-6
-# Temperatures in units of the logits that were given, wide enough for scores of any
-# scale, and how far from the previous one the next is searched.
-_TEMPERATURES = 2.0 ** np.arange(-8.0, 6.5, 1.0)
-_OCTAVES = 0.75
+# Logarithms to the base of two of the temperatures tried, in units of the logits that
+# were given: wide enough for scores of any scale. Around the best of them, and around
+# that of another strength, the search goes this far.
+_OCTAVES = np.arange(-8.0, 6.5)
+_STEP = 0.75
+# Cost of each octave squared away from 1, in nats: in all, and at least per sample,
+# which is more than expectation-maximisation leaves open. Symmetric noise and doubts
+# explain the labels of certain predictions alike; these then stay as they are.
+_PULL, _PULL_PER_SAMPLE = 0.25, 1e-4
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
 _ENOUGH = 10_000_000
@@ -157,10 +162,10 @@ def fit_channel(
     best: Channel | None = None
     failed = 0
     for strength in strengths:
-        temperature = _best_temperature(few, strength, fit, near=temperature)
         tried = fit(few, temperature, strength)
         if best is None or tried.held_out > best.held_out:
-            best, failed = tried, 0
+            temperature = _best_temperature(few, strength, fit, near=temperature)
+            best, failed = fit(few, temperature, strength), 0
         else:
             failed += 1
         if failed > 1:
@@ -313,20 +318,27 @@ def _uniform_noise(rates: Floats, n_classes: int) -> Floats:
 
 def _coarse_temperature(blocks: Blocks, fit: Callable[..., Channel]) -> float:
     """Best temperature of a wide grid, with one noise rate for all classes."""
-    likelihoods = [fit(blocks, t, np.inf).held_out for t in _TEMPERATURES]
-    return float(_TEMPERATURES[int(np.argmax(likelihoods))])
+    losses = [_loss(blocks, octave, np.inf, fit) for octave in _OCTAVES]
+    return float(2.0 ** _OCTAVES[int(np.argmin(losses))])
 
 
 def _best_temperature(
     blocks: Blocks, strength: float, fit: Callable[..., Channel], *, near: float
 ) -> float:
-    """Temperature of the best held-out likelihood within some octaves of another."""
-
-    def loss(octave: float) -> float:
-        return -fit(blocks, float(2.0**octave), strength).held_out
-
+    """Best temperature within a step of that grid."""
     centre = np.log2(near)
-    bounds = (centre - _OCTAVES, centre + _OCTAVES)
-    options = {"xatol": 0.05, "maxiter": 20}
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options=options)
+    found = minimize_scalar(
+        lambda octave: _loss(blocks, octave, strength, fit),
+        bounds=(centre - _STEP, centre + _STEP),
+        method="bounded",
+        options={"xatol": 0.05, "maxiter": 20},
+    )
     return float(2.0**found.x)
+
+
+def _loss(
+    blocks: Blocks, octave: float, strength: float, fit: Callable[..., Channel]
+) -> float:
+    pull = max(_PULL / len(blocks.fold), _PULL_PER_SAMPLE)
+    held_out = fit(blocks, float(2.0**octave), strength).held_out
+    return float(pull * octave**2 - held_out)

@@ -119,7 +119,8 @@ class Cleansing(RandomOrder):
 
     def _cleanse(self, net: Any, dataset: Any) -> None:
         root, rows = root_and_rows(dataset)
-        if self.epoch_ == 0 and self.first_evidence is not None:
+        # Known before the first epoch only: a partial_fit goes on from another model.
+        if len(net.history) == 1 and self.first_evidence is not None:
             self.evidence_, y = dict(self.first_evidence), labels_of(root)
         else:
             wanted = {evidence_of(self.filter_)}

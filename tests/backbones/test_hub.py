@@ -20,8 +20,11 @@ from sklearn_turn.backbones import ALIASES, load_backbone
 from sklearn_turn.exceptions import WeightsNotFoundError
 
 
-@pytest.mark.parametrize("name", ["test_vit", "hf-hub:timm/test_vit.r160_in1k"])
-def test_weights_that_cannot_be_had_name_the_ways_out(offline, name):
+HUB_NAMES = ["test_vit", "hf-hub:timm/test_vit.r160_in1k"]
+
+
+@pytest.mark.parametrize("name", HUB_NAMES)
+def test_missing_weights_name_the_ways_out(offline, name):
     with pytest.raises(WeightsNotFoundError) as caught:
         load_backbone(name)
     message = str(caught.value)
@@ -36,8 +39,6 @@ def test_weights_that_cannot_be_had_name_the_ways_out(offline, name):
 def test_random_weights_need_no_hub(offline):
     assert load_backbone("test_vit", pretrained=False).width == 64
 
-
-HUB_NAMES = ["test_vit", "hf-hub:timm/test_vit.r160_in1k"]
 
 LOAD = """
 import time
@@ -56,8 +57,12 @@ print(time.perf_counter() - start)
 def load_without_a_hub(name, folder):
     """Load in a new process, with a hub where nobody listens."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    # Port 9, "discard", is open nowhere.
-    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(folder)}
+    environment.pop("TRANSFORMERS_OFFLINE", None)
+    environment |= {
+        "HF_ENDPOINT": "http://127.0.0.1:9",  # "discard", open nowhere
+        "HF_HOME": str(folder),
+        "NO_PROXY": "127.0.0.1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", LOAD.format(name=name)],
         env=environment,

@@ -184,6 +184,17 @@ def test_the_same_weights_in_another_network_have_their_own_features(
             np.testing.assert_allclose(found, features, atol=1e-6)
 
 
+def test_weights_that_hardly_differ_have_their_own_features(tmp_path, images, seen):
+    # Fine-tuning at a low rate moves them by less than rounding may.
+    first, second = Encoder(mean), Encoder(mean)
+    with torch.no_grad():
+        second.conv.weight *= 1.0001
+    for model in (first, second):
+        extract = FeatureExtractor(model, memory=tmp_path, input_size=32, device="cpu")
+        extract.fit_transform(images)
+    assert sum(seen) == 120
+
+
 def test_networks_that_differ_by_rounding_share_features(tmp_path, images, seen):
     models = Encoder(mean), Encoder(mean_by_rows)
     options = {"input_size": 32, "device": "cpu", "precision": "float32"}

@@ -30,7 +30,7 @@ from torch import nn
 
 from sklearn_turn import FeatureExtractor, NoiseFilteredClassifier
 from sklearn_turn.exceptions import ImageReadError
-from sklearn_turn.inputs import RawInputs
+from sklearn_turn.inputs import ImageFiles, RawInputs
 
 SIZE = 64
 SKLEARN = parse_version(sklearn.__version__)
@@ -173,6 +173,21 @@ def test_each_image_passes_once():
     Counting.seen.clear()
     extract.transform(smooth_images(13))
     assert Counting.seen == [5, 5, 3]
+
+
+def test_files_are_decoded_for_the_size_before_the_crop(files):
+    asked = []
+
+    class Noted(ImageFiles):
+        def sized_for(self, pixels):
+            asked.append(pixels)
+            return super().sized_for(pixels)
+
+    extract = extractor(input_size=32, crop_pct=0.25).fit(files)
+    assert not asked
+    features = extract.transform(Noted(files))
+    assert asked == [128]
+    np.testing.assert_array_equal(features, extract.transform(files))
 
 
 def test_native_size_given_or_not_is_the_same(tmp_path):

@@ -78,7 +78,7 @@ MATRICES = {
 @pytest.mark.parametrize("name", MATRICES)
 def test_what_the_data_were_drawn_from_comes_back(name):
     T = MATRICES[name]
-    log_proba, y_true, y = _from_the_model(T, 8000, temperature=2.0)
+    log_proba, y_true, y = _from_the_model(T, 8000, temperature=2.0, spread=6.0)
     found = NoiseChannelFilter().fit(log_proba, y)
     np.testing.assert_allclose(found.transition_matrix_, T, atol=0.06)
     np.testing.assert_allclose(found.transition_matrix_.sum(axis=1), 1)
@@ -189,7 +189,8 @@ def test_certain_predictions_are_allowed(prior_strength):
     found = NoiseChannelFilter(prior_strength=prior_strength).fit(log_proba, y)
     np.testing.assert_array_equal(found.clean_mask_, y == y_true)
     np.testing.assert_array_equal(found.suggested_labels_, y_true)
-    assert found.noise_rate_ == pytest.approx((y != y_true).mean(), abs=1e-3)
+    assert found.noise_rate_ == pytest.approx((y != y_true).mean(), abs=0.01)
+    assert found.temperature_ == pytest.approx(1, rel=0.1)
 
 
 def test_predictions_that_say_nothing_flag_nothing():
@@ -221,10 +222,7 @@ def test_threshold():
         np.testing.assert_array_equal(found.clean_mask_, found.clean_proba_ > tau)
     certain = np.log(np.full((4, 2), 1e-300))
     certain[np.arange(4), [0, 1, 0, 1]] = 0
-    found = NoiseChannelFilter(tau=1.0, prior_strength=np.inf)
-    np.testing.assert_array_equal(
-        found.fit(certain, [0, 1, 0, 1]).clean_mask_, found.clean_proba_ == 1
-    )
+    assert NoiseChannelFilter(tau=1.0).fit(certain, [0, 1, 0, 1]).clean_mask_.all()
 
 
 def test_labels_of_new_samples():

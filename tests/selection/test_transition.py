@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -49,11 +51,15 @@ def test_one_rate_and_temperature_maximise_the_likelihood(seed):
         (minimize(loss, (-1, start), method="Nelder-Mead") for start in (-1.0, 0.5)),
         key=lambda found: found.fun,
     )
-    channel, _ = fit_channel(log_proba, codes, strengths=(np.inf,), n_folds=2, **EXACT)
-    assert channel.log_likelihood == pytest.approx(-best.fun, abs=1e-5)
+    blocks, _ = Blocks.of(log_proba, codes, 2)
+    found = max(
+        (fit_matrices(blocks, t, np.inf, **EXACT) for t in np.geomspace(0.1, 10, 200)),
+        key=lambda channel: channel.log_likelihood,
+    )
+    assert found.log_likelihood == pytest.approx(-best.fun, abs=1e-4)
     rate = 1 / (1 + np.exp(-best.x[0]))
-    np.testing.assert_allclose(channel.matrices[-1], _one_rate(rate, 3), atol=0.01)
-    assert channel.temperature == pytest.approx(np.exp(best.x[1]), rel=0.03)
+    np.testing.assert_allclose(found.matrices[-1], _one_rate(rate, 3), atol=0.01)
+    assert found.temperature == pytest.approx(np.exp(best.x[1]), rel=0.03)
 
 
 @pytest.mark.parametrize("strength", [1.0, 10.0, 300.0])
@@ -79,15 +85,45 @@ def test_matrix_maximises_the_penalised_likelihood(seed, strength):
 
 
 @pytest.mark.parametrize("strength", [1.0, 30.0, np.inf])
-def test_temperature_is_the_best_of_a_grid(strength):
+@pytest.mark.parametrize("scale", [0.05, 1.0, 20.0])
+def test_temperature_is_that_of_the_best_held_out_likelihood(strength, scale):
+    log_proba, codes = _problem(0, n_samples=3000)
+    log_proba = log_softmax(scale * log_proba, axis=1)
+    options = {"n_folds": 3, "max_iter": 500, "tol": 1e-8}
+    channel, _ = fit_channel(log_proba, codes, strengths=(strength,), **options)
+    blocks, _ = Blocks.of(log_proba, codes, 3)
+    grid = scale * np.geomspace(0.2, 5, 25)
+    best = max(fit_matrices(blocks, t, strength, **options).held_out for t in grid)
+    assert channel.held_out > best - 2e-3
+
+
+def test_strength_is_that_of_the_best_held_out_likelihood():
+    log_proba, codes = _problem(3, n_samples=1000, n_classes=6)
+    options = {"n_folds": 3, **EXACT}
+    each = {
+        strength: fit_channel(log_proba, codes, strengths=(strength,), **options)[0]
+        for strength in (np.inf, 100.0, 10.0, 1.0)
+    }
+    chosen, _ = fit_channel(log_proba, codes, strengths=tuple(each), **options)
+    best = max(each.values(), key=lambda channel: channel.held_out)
+    assert chosen.strength == best.strength != np.inf
+    assert chosen.held_out == pytest.approx(best.held_out, abs=1e-3)
+
+
+def test_a_weaker_prior_is_tried_after_one_that_does_not_help(monkeypatch):
     log_proba, codes = _problem(0)
-    channel, _ = fit_channel(
-        5 * log_proba, codes, strengths=(strength,), n_folds=2, **EXACT
-    )
-    blocks, _ = Blocks.of(5 * log_proba, codes, 2)
-    for t in np.geomspace(0.1, 50, 30):
-        other = fit_matrices(blocks, t, strength, **EXACT)
-        assert other.log_likelihood <= channel.log_likelihood + 1e-4
+    held_out = {np.inf: 0.0, 100.0: -1.0, 30.0: 1.0, 10.0: 0.5, 3.0: 0.4, 1.0: 2.0}
+    tried = []
+
+    def fit(blocks, temperature, strength, **options):
+        tried.append(strength)
+        channel = fit_matrices(blocks, temperature, strength, **options)
+        return replace(channel, held_out=held_out[strength])
+
+    monkeypatch.setattr(transition, "fit_matrices", fit)
+    chosen, _ = fit_channel(log_proba, codes, n_folds=2, max_iter=3, tol=1e-3)
+    assert chosen.strength == 30
+    assert list(dict.fromkeys(tried)) == [np.inf, 100.0, 30.0, 10.0, 3.0]
 
 
 @pytest.mark.parametrize("strength", [3.0, np.inf])

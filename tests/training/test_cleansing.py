@@ -301,3 +301,32 @@ def test_verbose_says_how_many_labels_are_clean(numbered, capsys):
             f"epoch {epoch}: 210 of 300 labels are clean, training on {n_train} "
             f"({counts.min()} to {counts.max()} clean per class)"
         ) in out
+
+
+def test_first_evidence_is_not_that_of_a_later_partial_fit(numbered):
+    X, y = numbered
+    cleansing = Cleansing(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
+    net = spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    assert cleansing.n_passes_ == 0
+    expected = losses_by_hand(net.module_.state_dict(), X, y)
+    net.partial_fit(X, y)
+    assert cleansing.n_passes_ == 1
+    np.testing.assert_allclose(cleansing.losses_, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("evidence", ["losses", "log_proba"])
+def test_a_filter_is_given_what_it_asks_for_and_the_labels(evidence, numbered):
+    X, y = numbered
+    asked = []
+
+    class Asking(Fixed):
+        def fit(self, given, labels):
+            asked.append((given.shape, labels.tolist()))
+            return super().fit(given, labels)
+
+    Asking.evidence = evidence
+    names = np.array(["a", "b", "c"])
+    cleansing = Cleansing(Asking(np.arange(300) > 3), classes=names, random_state=0)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    width = {"losses": 1, "log_proba": 3}[evidence]
+    assert asked == [((300, width), names[y].tolist())]

@@ -1,0 +1,181 @@
+"""The skorch net of a task: our options, the user's, and which may not be set."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from .parameters import FineTuneParameters, ProbeParameters
+from .task import Task
+from .training.batches import RandomOrder, RowBatches, on_device
+from .training.modules import Classifier
+from .training.net import Net
+from .training.optimizers import make_optimizer
+
+Options = dict[str, Any]
+
+# Of a skorch net, but the estimator's to set.
+_OURS = {"module", "classes", "device", "warmup_epochs", "layer_decay"}
+
+
+class Start(NamedTuple):
+    """What fine-tuning starts from, beside the backbone.
+
+    Attributes
+    ----------
+    scale : Module
+    head : Linear
+    """
+
+    scale: nn.Module
+    head: nn.Linear
+
+
+def make_net(
+    task: Task,
+    start: Start,
+    extra: Mapping[str, Any] | None,
+    *,
+    callbacks: list[tuple[str, Any]],
+    **options: Any,
+) -> Net:
+    """A skorch net for a task, not trained.
+
+    Parameters
+    ----------
+    task : Task
+    start : Start
+    extra : mapping or None
+        The user's options, which win over ours.
+    callbacks : list of (str, Callback)
+        The user's come after them.
+    **options
+        Ours.
+
+    Returns
+    -------
+    Net
+    """
+    extra = dict(extra or {})
+    added = list(extra.pop("callbacks", None) or [])
+    if any(isinstance(_callback(entry), RandomOrder) for entry in added):
+        # The user's selects the samples of each epoch, and ours would do so as well.
+        callbacks = [c for c in callbacks if not isinstance(c[1], RandomOrder)]
+    if "optimizer" in extra:
+        # Another optimiser takes none of our options but the learning rate.
+        options = {k: v for k, v in options.items() if not k.startswith("optimizer__")}
+    if "criterion" in extra:
+        options = {k: v for k, v in options.items() if not k.startswith("criterion")}
+    batch_size = extra.get("batch_size", options.get("batch_size", 1))
+    return Net(
+        Classifier,
+        **{
+            "module__embed": task.embed,
+            "module__scale": start.scale,
+            "module__head": start.head,
+            "optimizer": make_optimizer,
+            "classes": np.arange(task.n_classes),
+            "device": str(task.runtime.device),
+            "iterator_valid__batch_size": task.runtime.batch_size,
+            **_loaders(task, extra, batch_size),
+            **options,
+            "callbacks": [*callbacks, *added],
+            **extra,
+        },
+    )
+
+
+def _loaders(task: Task, extra: Mapping[str, Any], batch_size: int) -> Options:
+    """How a net reads batches: features as rows in memory, all else by a loader."""
+    n_samples, runtime = len(task.y), task.runtime
+    valid, train = (
+        runtime.loader_options(
+            decodes=task.source.decodes, n_batches=-(-n_samples // size)
+        )
+        for size in (runtime.batch_size, batch_size)
+    )
+    if task.is_frozen:
+        valid["pin_memory"] = train["pin_memory"] = False  # perhaps on the device
+    options = {f"iterator_valid__{k}": v for k, v in valid.items()}
+    if task.is_frozen and not any(k.startswith("iterator_train") for k in extra):
+        return {**options, "iterator_train": RowBatches}
+    train["persistent_workers"] = train["num_workers"] > 0
+    return {**options, **{f"iterator_train__{k}": v for k, v in train.items()}}
+
+
+def fit_net(net: Net, task: Task) -> Net:
+    """Train a net on a task, or only initialise it for no epochs; return it."""
+    if net.max_epochs:
+        # The labels once more, for a stratified train_split.
+        net.fit(on_device(task.dataset, task.runtime.device), task.y)
+    else:
+        net.initialize()
+    net.forget_optimizer()
+    return net
+
+
+def check_probe_options(parameters: ProbeParameters) -> None:
+    """Raise if ``lp_params`` holds unknown options, or some that are ours to set.
+
+    Raises
+    ------
+    ValueError
+        Naming the option and what to use instead.
+    """
+    _check_net_options("lp_params", parameters.lp_params, "lp_epochs")
+
+
+def check_fine_tune_options(
+    parameters: FineTuneParameters, *, selects: bool = False
+) -> None:
+    """Raise if ``fft_params`` holds unknown options, or some that are ours to set.
+
+    Parameters
+    ----------
+    parameters : FineTuneParameters
+    selects : bool
+        Whether the method itself selects the samples of each epoch.
+
+    Raises
+    ------
+    ValueError
+        Naming the option and what to use instead.
+    """
+    extra = parameters.fft_params or {}
+    _check_net_options("fft_params", extra, "fft_epochs")
+    added = [_callback(entry) for entry in extra.get("callbacks") or []]
+    if selects and any(isinstance(callback, RandomOrder) for callback in added):
+        raise ValueError(
+            "fft_params holds a callback that selects the samples of each epoch, and "
+            "so does the estimator. Remove it, or set cleansing=None."
+        )
+
+
+def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) -> None:
+    extra = {k: v for k, v in (extra or {}).items() if k != "callbacks"}
+    if "max_epochs" in extra:
+        raise ValueError(f"{name} holds max_epochs; set {epochs} instead.")
+    ours = sorted(key for key in extra if key.split("__")[0] in _OURS)
+    if ours:
+        raise ValueError(
+            f"{name} holds {ours[0]!r}, which the estimator sets itself. Use its own "
+            "parameters, such as backbone, device or fft_layer_decay."
+        )
+    net = Net(Classifier)
+    known = {*net.get_params(deep=False), "optimizer", *net.prefixes_}
+    unknown = sorted(key for key in extra if key.split("__")[0] not in known)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=3)
+        hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+        raise ValueError(
+            f"{name} holds {unknown[0]!r}, which is no argument of a skorch net.{hint}"
+        )
+
+
+def _callback(entry: Any) -> Any:
+    """A callback of a list of callbacks or pairs of name and callback."""
+    return entry[1] if isinstance(entry, tuple) else entry

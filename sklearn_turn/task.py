@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from .backbones import Backbone, Embedder
 from .features import extract_features
-from .inputs import FeatureRows, Source
+from .inputs import FeatureRows, Source, Subset
 from .training.batches import Labelled
 from .training.device import Runtime
 from .training.net import Net
@@ -63,6 +64,17 @@ class Task:
         """Samples with their codes, as nets are trained on them."""
         return Labelled(self.source, self.y)
 
+    def part(self, rows: NDArray[np.intp]) -> Task:
+        """The task of some samples, with the same classes."""
+        source: Source = Subset(self.source, rows)
+        if isinstance(self.source, FeatureRows):
+            source = FeatureRows(self.source.rows[torch.from_numpy(rows)])
+        return replace(self, source=source, y=self.y[rows])
+
+    def on_features(self, features: Tensor) -> Task:
+        """The same task on features of its samples, of shape (n_samples, width)."""
+        return replace(self, source=FeatureRows(features), embed=nn.Identity())
+
     @property
     def is_frozen(self) -> bool:
         """Whether the samples are features, so that there is no backbone to train."""
@@ -77,7 +89,7 @@ class Task:
         features = extract_features(
             self.embed, self.source, self.runtime, memory=self.memory
         )
-        return replace(self, source=FeatureRows(features), embed=nn.Identity())
+        return self.on_features(features)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, cast
 
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from .base import BaseClassifier
 from .losses import GCELoss
 from .nets import check_fine_tune_options, check_probe_options
+from .out_of_fold import OutOfFoldEvidence
 from .parameters import (
     FineTuneParameters,
     ProbeParameters,
@@ -62,6 +63,11 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         A label is clean when its clean probability is greater. None is the filter's
         own threshold, for "gmm" the paper's τ = 0.6. No effect on an estimator, which
         has its own.
+    cleansing_folds : int, None or "auto", default="auto"
+        Filter labels by linear probes that did not see them, trained on that many
+        folds of the features at each cleansing; they cost no pass of the backbone.
+        None filters by the network's own predictions, as the paper does. "auto" is
+        None for "gmm", 5 for "channel" and None for an estimator.
     balance : {"min"}, float >= 1 or None, default="min"
         Every class contributes as many samples as the class with the fewest clean
         ones (the paper's rule), at most this many times as many, or all its clean
@@ -133,6 +139,10 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
     tau: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="both"), None]
     )
+    cleansing_folds: int | str | None = parameter(
+        default="auto",
+        legal=[StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), None],
+    )
     balance: str | float | None = parameter(
         default="min",
         legal=[StrOptions({"min"}), Interval(Real, 1, None, closed="left"), None],
@@ -145,14 +155,20 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         if self.cleansing is not None:
             check_noise_filter(make_filter(self.noise_filter, self.tau))
 
+    @property
+    def _n_folds(self) -> int | None:
+        if self.cleansing_folds == "auto":
+            return 5 if self.noise_filter == "channel" else None
+        return cast(int | None, self.cleansing_folds)
+
     def _run(self, task: Task) -> Result:
         noise_filter = make_filter(self.noise_filter, self.tau)
         wanted = {evidence_of(noise_filter)}
 
         # Step 1: linear probing, on features computed once.
         probe, start = None, fresh_start(task)
+        loss = {"criterion": GCELoss, "criterion__q": self.q}
         if self.lp_epochs:
-            loss = {"criterion": GCELoss, "criterion__q": self.q}
             probe = linear_probe(task, self, loss)
             start = start_of(probe)
         if self.cleansing is None:
@@ -160,10 +176,14 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
             everything = Selection(np.ones(len(task.y), bool), np.ones(len(task.y)))
             return Result(net, probe, everything, is_frozen=not self.fft_epochs)
         # The backbone is untouched so far: the first cleansing needs no pass over it.
+        refine = None
         if probe is None:
             evidence = undecided(task, wanted)
-        else:
+        elif self._n_folds is None:
             evidence, _ = collect_evidence(probe, task.frozen.dataset, wanted)
+        else:
+            refine = OutOfFoldEvidence(task, self, loss, self._n_folds)
+            evidence = refine.first()
 
         # Step 2: before every epoch select clean samples; fine-tune on them.
         cleansing = Cleansing(
@@ -171,6 +191,7 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
             every_epoch=self.cleansing == "epoch",
             balance=self.balance,
             first_evidence=evidence,
+            refine=refine,
             classes=task.classes,
             random_state=task.random_state,
         )

@@ -255,3 +255,37 @@ def test_remembered_features_save_the_pass(images, tmp_path):
     clf.fit(images.X, images.y)
     assert (once, tally.evaluated) == (60, 60)
     np.testing.assert_array_equal(clf.predict_proba(images.X), first)
+
+
+def test_out_of_fold_filtering_costs_no_pass(images):
+    tally = Tally()
+    clf = tiny(
+        backbone=lambda: Pool(tally), cleansing_folds=3, fft_epochs=3, lp_epochs=5
+    ).fit(images.X, images.y)
+    assert tally.evaluated == 60 * 3
+    assert np.isfinite(clf.losses_).all()
+
+
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_out_of_fold_filtering_finds_wrong_labels(noise_filter, blobs):
+    clf = TURNClassifier(
+        noise_filter=noise_filter, cleansing_folds=4, random_state=0
+    ).fit(blobs.X, blobs.y)
+    found = ~clf.clean_mask_
+    assert found[blobs.is_wrong].mean() > 0.85
+    assert blobs.is_wrong[found].mean() > 0.9
+
+
+def test_the_channel_knows_the_noise(digits):
+    clf = TURNClassifier(
+        "letters",
+        noise_filter="channel",
+        augment=None,
+        fft_batch_size=32,
+        random_state=0,
+    ).fit(digits.X, digits.y)
+    rate = digits.is_wrong.mean()
+    assert clf.noise_filter_.noise_rate_ == pytest.approx(rate, abs=0.05)
+    suggested = clf.noise_filter_.suggested_labels_
+    assert (suggested == digits.y_true).mean() > 0.93
+    assert clf.score(digits.X_test, digits.y_test) > 0.93

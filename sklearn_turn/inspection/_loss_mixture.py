@@ -139,7 +139,7 @@ class LossMixtureDisplay:
         ]
         # Narrow components make peaks far above any bar.
         tallest = np.max(counts)
-        ax.set_ylim(0, 1.25 * tallest)
+        ax.set_ylim(0, 1.25 * max(tallest, 1))
         ax.set_xlabel("cross-entropy of the given label (nats)")
         ax.set_ylabel("samples")
         ax.set_title(
@@ -164,11 +164,7 @@ def _mean_density(
     usable = ~np.isnan(mixtures.means[:, 0])
     if not usable.any():
         return np.column_stack([grid, np.full((500, 2), np.nan)])
-    mean, var, weight = (
-        values[usable, :, None]
-        for values in (mixtures.means, mixtures.variances, mixtures.weights)
-    )
-    pdf = weight * np.exp(-0.5 * (grid - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
+    densities = mixtures.density(grid)[usable]
     sizes = noise_filter.class_counts_
     share = sizes[usable] if len(sizes) == len(usable) else np.ones(usable.sum())
-    return np.column_stack([grid, np.average(pdf, axis=0, weights=share).T])
+    return np.column_stack([grid, np.average(densities, axis=0, weights=share).T])

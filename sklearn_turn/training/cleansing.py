@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..exceptions import CleansingWarning
 from ..selection import draw_balanced
 from ..selection.protocol import evidence_of, fit_filter, make_filter
 from .batches import RandomOrder, root_and_rows
-from .evidence import collect_evidence, labels_of
+from .evidence import Evidence, collect_evidence, labels_of
 
 
 class Cleansing(RandomOrder):
@@ -38,6 +38,9 @@ class Cleansing(RandomOrder):
     first_evidence : mapping of str to ndarray, default=None
         What the filter asks for ("losses" of shape (n_samples, 1) and the like),
         before the first epoch, when it is known; saves one pass.
+    refine : callable, default=None
+        From evidence, with the features of the network, to better evidence, which is
+        then given to the filter. Not called for ``first_evidence``.
     classes : ndarray of shape (n_classes,), default=None
         Labels that the dataset's codes stand for; the filter is given these.
     random_state : int, RandomState or None, default=None
@@ -82,6 +85,7 @@ class Cleansing(RandomOrder):
         every_epoch: bool = True,
         balance: str | float | None = "min",
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
+        refine: Callable[[Evidence], Evidence] | None = None,
         classes: NDArray[Any] | None = None,
         random_state: Any = None,
     ):
@@ -89,6 +93,7 @@ class Cleansing(RandomOrder):
         self.every_epoch = every_epoch
         self.balance = balance
         self.first_evidence = first_evidence
+        self.refine = refine
         self.classes = classes
         self.random_state = random_state
 
@@ -117,15 +122,23 @@ class Cleansing(RandomOrder):
                 f"{counts.max()} clean per class)"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle holds what was found, not the data it was found in.
+        data: dict[str, Any] = {"first_evidence": None, "refine": None, "evidence_": {}}
+        state = self.__dict__.copy()
+        return state | {name: data[name] for name in data if name in state}
+
     def _cleanse(self, net: Any, dataset: Any) -> None:
         root, rows = root_and_rows(dataset)
         # Known before the first epoch only: a partial_fit goes on from another model.
         if len(net.history) == 1 and self.first_evidence is not None:
             self.evidence_, y = dict(self.first_evidence), labels_of(root)
         else:
-            wanted = {evidence_of(self.filter_)}
+            wanted = {"features" if self.refine else evidence_of(self.filter_)}
             self.evidence_, y = collect_evidence(net, root, wanted)
             self.n_passes_ += 1
+            if self.refine is not None:
+                self.evidence_ = self.refine(self.evidence_)
         self.losses_ = self.evidence_["losses"][:, 0]
         labels = y if self.classes is None else self.classes[y]
         self.noise_filter_ = fit_filter(self.filter_, self.evidence_, labels)

@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from sklearn_turn.backbones import ALIASES, load_backbone
 from sklearn_turn.exceptions import WeightsNotFoundError
 
-
 HUB_NAMES = ["test_vit", "hf-hub:timm/test_vit.r160_in1k"]
 
 

@@ -121,8 +121,9 @@ def calibrate(inception, images):
     for module in inception.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-    inception.aux_logits = False  # which needs larger images
+    auxiliary, inception.AuxLogits = inception.AuxLogits, None  # for larger images
     inception.train()(images)
+    inception.AuxLogits = auxiliary
 
 
 @pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")

@@ -83,7 +83,7 @@ def test_what_the_data_were_drawn_from_comes_back(name):
     np.testing.assert_allclose(found.transition_matrix_, T, atol=0.06)
     np.testing.assert_allclose(found.transition_matrix_.sum(axis=1), 1)
     assert found.noise_rate_ == pytest.approx((y != y_true).mean(), abs=0.02)
-    assert found.temperature_ == pytest.approx(2.0, rel=0.15)
+    assert found.temperature_ == pytest.approx(2.0, rel=0.25)
     joint = np.exp(log_softmax(log_proba / 2.0, axis=1)) * T[:, y].T
     bayes = joint / joint.sum(axis=1, keepdims=True)
     assert np.abs(found.label_proba_ - bayes).mean() < 0.02

@@ -1,0 +1,100 @@
+"""Predictions by probes that did not see the sample."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklearn_turn.exceptions import CleansingWarning
+from sklearn_turn.inputs import FeatureRows
+from sklearn_turn.losses import GCELoss
+from sklearn_turn.out_of_fold import OutOfFoldEvidence, deal_folds
+from sklearn_turn.parameters import ProbeParameters, RunParameters
+from sklearn_turn.task import Task
+from sklearn_turn.training.device import Runtime
+
+GCE = {"criterion": GCELoss, "criterion__q": 0.7}
+
+
+def _task(X, y):
+    return Task(
+        source=FeatureRows(X.astype(np.float32)),
+        y=y,
+        classes=np.unique(y),
+        backbone=None,
+        embed=nn.Identity(),
+        runtime=Runtime.of(RunParameters()),
+        random_state=np.random.RandomState(0),
+    )
+
+
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_folds_spread_every_class(n_folds):
+    y = np.random.RandomState(0).choice(4, 103, p=[0.5, 0.3, 0.15, 0.05])
+    folds = deal_folds(y, n_folds, np.random.RandomState(1))
+    counts = np.array([np.bincount(folds[y == c], minlength=n_folds) for c in range(4)])
+    assert (np.ptp(counts, axis=1) <= 1).all()
+    assert np.ptp(np.bincount(folds)) <= 1
+
+
+def test_folds_are_random():
+    y = np.repeat([0, 1], 50)
+    first, second = (deal_folds(y, 5, np.random.RandomState(seed)) for seed in (0, 1))
+    assert 0.1 < (first == second).mean() < 0.4
+
+
+def test_a_class_of_one_sample_is_warned_about():
+    y = np.r_[np.zeros(5, int), 1]
+    with pytest.warns(CleansingWarning, match="1 classes have one sample"):
+        deal_folds(y, 5, np.random.RandomState(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deal_folds(np.repeat([0, 1], 2), 5, np.random.RandomState(0))
+
+
+def test_a_label_has_no_say_in_its_own_evidence(blobs):
+    """A label that is changed changes the predictions of the others only."""
+    parameters = ProbeParameters(lp_epochs=3)
+    changed = blobs.y.copy()
+    changed[7] = (changed[7] + 1) % 3
+    log_proba = []
+    for y in (blobs.y, changed):
+        torch.manual_seed(0)
+        refine = OutOfFoldEvidence(_task(blobs.X, blobs.y), parameters, GCE, 5)
+        refine.task = _task(blobs.X, y)
+        torch.manual_seed(0)
+        refine.task.random_state.seed(3)
+        log_proba.append(refine._log_proba(refine.task))
+    same = (log_proba[0] == log_proba[1]).all(axis=1)
+    assert same[7]
+    fold = refine.folds == refine.folds[7]
+    assert same[fold].all() and not same[~fold].any()
+
+
+def test_evidence_is_of_one_kind(blobs):
+    refine = OutOfFoldEvidence(
+        _task(blobs.X, blobs.y), ProbeParameters(lp_epochs=3), GCE, 3
+    )
+    evidence = refine.first()
+    rows = np.arange(300)
+    np.testing.assert_allclose(
+        evidence["losses"][:, 0], -evidence["log_proba"][rows, blobs.y]
+    )
+    np.testing.assert_allclose(np.exp(evidence["log_proba"]).sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(evidence["features"], blobs.X.astype(np.float32))
+
+
+def test_memorised_labels_are_found_out_of_fold():
+    """With more features than samples a probe fits any labels it has seen."""
+    rng = np.random.RandomState(0)
+    y_true = np.arange(200) % 2
+    X = rng.randn(200, 400) + 0.5 * y_true[:, None] * (np.arange(400) < 40)
+    y = np.where(np.arange(200) < 30, 1 - y_true, y_true)
+    parameters = ProbeParameters(lp_epochs=60, lp_lr=1e-2)
+    refine = OutOfFoldEvidence(_task(X, y), parameters, GCE, 5)
+    losses = refine.first()["losses"][:, 0]
+    assert np.median(losses[:30]) > 2 * np.median(losses[30:])

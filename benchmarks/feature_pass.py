@@ -62,7 +62,7 @@ def throughput(args: argparse.Namespace, folder: Path) -> dict[str, float]:
         paths.append(str(folder / f"{i}.jpg"))
         Image.fromarray(coarse).resize((256, 256)).save(paths[-1], quality=90)
     files = as_source(paths)
-    files.fit_to(backbone.input_size)
+    files = files.sized_for(backbone.input_size)
     ready = torch.randn(BATCH, 3, backbone.input_size, backbone.input_size).to(
         runtime.device, memory_format=torch.channels_last
     )

@@ -30,7 +30,8 @@ from sklearn_turn import GMMNoiseFilter
 from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.baselines import LinearProbing
 from sklearn_turn.datasets import load_image_folder
-from sklearn_turn.features.store import open_cache
+from sklearn_turn.features import FeatureMemory
+from sklearn_turn.features.store import FeatureCache
 from sklearn_turn.inputs import as_source
 from sklearn_turn.parameters import RunParameters
 from sklearn_turn.training.device import Runtime
@@ -68,7 +69,7 @@ def write_photos(folder: Path, n: int) -> list[str]:
 def file_costs(folder: Path, n: int) -> dict[str, float]:
     paths = write_photos(folder, n)
     source = as_source(paths)
-    source.fit_to(224)
+    source = source.sized_for(224)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     costs = {
@@ -83,8 +84,12 @@ def file_costs(folder: Path, n: int) -> dict[str, float]:
 
 def cache_costs(folder: Path, n: int) -> dict[str, float]:
     rows = np.random.RandomState(0).randn(n, WIDTH).astype(np.float32)
-    cache = open_cache(folder, identity={}, width=WIDTH, dtype="float16")
-    assert cache is not None
+    cache = FeatureCache(
+        FeatureMemory(folder, dtype="float16"),
+        identity={},
+        probe=np.zeros((2, WIDTH), np.float32),
+        width=WIDTH,
+    )
     times, out = [], np.empty_like(rows)
     for repeat in range(3):
         keys = [f"{repeat} {i}".encode() for i in range(n)]

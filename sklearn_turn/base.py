@@ -114,8 +114,7 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Raise for what constraints cannot express, before any work."""
-        if isinstance(self.backbone, str):
-            check_backbone(self.backbone)
+        check_backbone(self.backbone)
         FeatureMemory.of(self.memory)
 
     def _check_data(

@@ -1,8 +1,10 @@
 """The errors and warnings that are the library's own."""
 
+from typing import Any
+
 
 class WeightsNotFoundError(OSError):
-    """Pre-trained weights could not be had; the message names the ways out."""
+    """Pre-trained weights are not available; the message names the ways out."""
 
 
 class ImageReadError(ValueError):
@@ -11,16 +13,16 @@ class ImageReadError(ValueError):
     Attributes
     ----------
     paths : list of str
-        Every bad path found.
+        The bad paths found; a search for them may end with the tenth.
     """
 
     def __init__(self, message: str, paths: list[str] | None = None):
-        # Loader processes raise it again from the message alone.
-        super().__init__(message, paths or [])
+        super().__init__(message)
         self.paths = paths or []
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, another process would get the message alone.
+        return type(self), (str(self), self.paths)
 
 
 class CleansingWarning(UserWarning):

@@ -108,7 +108,7 @@ def noise_rate_error(is_wrong: ArrayLike, noise_rate: float) -> float:
     Returns
     -------
     float
-        Positive when too many are suspected.
+        Positive when the rate is overestimated.
 
     Examples
     --------

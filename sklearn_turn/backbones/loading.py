@@ -114,20 +114,23 @@ def load_backbone(
 
 
 def _own_module(backbone: nn.Module | Callable[[], nn.Module]) -> nn.Module:
-    """A copy of the caller's module, or what the caller's function returns."""
-    module = copy.deepcopy(backbone) if isinstance(backbone, nn.Module) else backbone()
+    """A copy of the caller's module, or of what the caller's function returns."""
+    module = backbone if isinstance(backbone, nn.Module) else backbone()
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"The backbone factory returned {type(module).__name__}, not a "
             "torch.nn.Module."
         )
+    # A function may return the same module every time.
+    module = copy.deepcopy(module)
     _without_classifier(module)
     return module
 
 
 def _without_classifier(module: Any) -> None:
     """Take the classifier of a timm model off: logits are not features."""
-    if not (hasattr(module, "reset_classifier") and getattr(module, "num_classes", 0)):
+    classes = getattr(module, "num_classes", None)
+    if not classes or not hasattr(module, "reset_classifier"):
         return
     pool = getattr(module, "global_pool", None)
     pool = getattr(pool, "pool_type", pool)

@@ -85,8 +85,7 @@ class FeatureExtractor(
         ImageReadError
             If files are missing or are not images.
         """
-        if isinstance(self.backbone, str):
-            check_backbone(self.backbone)
+        check_backbone(self.backbone)
         FeatureMemory.of(self.memory)
         runtime = Runtime.of(self)
         source = as_source(X)

@@ -1,8 +1,9 @@
 """Every kind of X becomes one indexable source."""
 
 from .arrays import ArrayImages, FeatureRows, RawInputs
+from .decoded import raise_if_unreadable
 from .dispatch import as_source, is_images
-from .files import DatasetImages, ImageFiles, PILImages, raise_if_unreadable
+from .files import DatasetImages, ImageFiles, PILImages
 from .source import Ragged, Samples, Source, Subset
 
 __all__ = [

@@ -18,8 +18,19 @@ _CHANNELS = (1, 3, 4)
 class ArrayImages(Source):
     """Images in one array of shape (n, H, W), (n, H, W, C) or (n, C, H, W).
 
-    Three dimensions are grey images. Where both the first and the last axis of an
-    image could be its channels, the one of length 3 is.
+    An axis of 1, 3 or 4 entries, first or last in an image, is its channels; where both
+    ends are that short, nothing tells height or width from channels, and the array is
+    refused. Three dimensions are grey images: wrap sequences of vectors in `RawInputs`.
+
+    Parameters
+    ----------
+    array : ndarray
+        uint8, or floats in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the channels cannot be told, or for another dtype or range.
     """
 
     def __init__(self, array: NDArray[Any]):
@@ -124,15 +135,13 @@ class RawInputs(Source):
 def _are_last(shape: tuple[int, ...]) -> bool:
     """Whether the channels of an image of three dimensions are its last axis."""
     first, last = shape[0] in _CHANNELS, shape[-1] in _CHANNELS
-    if first and last:
-        # A very small image; three channels are by far the most common.
-        first, last = shape[0] == 3, shape[-1] == 3
     if first != last:
         return last
-    if shape[0] in _CHANNELS:
+    if first:
         raise ValueError(
-            f"Images of shape {shape} may have their channels first or last. Use more "
-            "than 4 pixels a side, or pass a list of PIL images."
+            f"Images of shape {shape} may have their channels first or last: both axes "
+            "have 1, 3 or 4 entries. Pass a list of PIL images, in which there is no "
+            "doubt, or enlarge the images to more than 4 pixels a side."
         )
     raise ValueError(
         f"Images of shape {shape} have no axis of 1, 3 or 4 channels first or last. "

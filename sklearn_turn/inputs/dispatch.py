@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import sys
 from collections.abc import Mapping, Set
 from typing import Any
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from .arrays import ArrayImages
-from .files import DatasetImages, ImageFiles, PILImages, raise_if_unreadable
+from .decoded import raise_if_unreadable
+from .files import DatasetImages, ImageFiles, PILImages
 from .source import Source
 
 
@@ -32,23 +34,20 @@ def is_images(X: Any) -> bool:
     ------
     TypeError, ValueError
         If X is no set of samples at all: None, one path or image, a mapping, an
-        iterator, encoded bytes, an array of too many dimensions.
+        iterator, encoded bytes, images together with labels, an array of too many
+        dimensions.
     """
-    if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf_dataset(X):
+    _check_is_set(X)
+    if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf(X, "Dataset"):
         return True
     if hasattr(X, "columns"):
         return False
-    _check_is_set(X)
     first = _first(X)
-    if isinstance(first, bytes):
-        raise TypeError(
-            "X holds bytes. Decode paths to str, and encoded images with "
-            "PIL.Image.open(io.BytesIO(...))."
-        )
+    _check_is_sample(first)
     if isinstance(first, (str, os.PathLike, Image.Image)):
         return getattr(X, "ndim", 1) == 1
     if _is_list_of_arrays(X, first):
-        return first.ndim in (2, 3)
+        return first.ndim > 1
     dimensions = getattr(X, "ndim", 0)
     if dimensions > 4:
         raise ValueError(
@@ -71,11 +70,13 @@ _ACCEPTED = (
 
 def _check_is_set(X: Any) -> None:
     """Raise if X is not several samples in some order."""
+    kind = type(X).__name__
     if X is None:
         raise ValueError(f"X is None. {_ACCEPTED}")
     if isinstance(X, (str, bytes, os.PathLike)):
+        path = reprlib.repr(X)
         raise TypeError(
-            f"X is one path, {X!r}. Pass a list of paths; "
+            f"X is one path, {path}. Pass a list of paths: [{path}]; "
             "datasets.load_image_folder(folder) lists those of a folder."
         )
     if isinstance(X, Image.Image):
@@ -83,16 +84,47 @@ def _check_is_set(X: Any) -> None:
     if isinstance(X, Mapping):
         keys = ", ".join(map(repr, list(X)[:5]))
         raise TypeError(
-            f"X is a {type(X).__name__} with the keys {keys}. Pass one of its values, "
-            "the one that holds the samples."
+            f"X is a {kind} with the keys {keys}. Pass one of its values, the one that "
+            "holds the samples."
+        )
+    if isinstance(X, torch.utils.data.DataLoader):
+        raise TypeError("X is a DataLoader. Pass its dataset, X.dataset.")
+    if isinstance(X, torch.utils.data.IterableDataset) or _is_hf(X, "IterableDataset"):
+        raise ValueError(
+            f"X is a {kind}, an iterable dataset, without length or order. Pass a "
+            "map-style one."
         )
     if isinstance(X, Set) or (hasattr(X, "__next__") and not hasattr(X, "__len__")):
-        raise TypeError(
-            f"X is a {type(X).__name__}, without order or length. Pass list(X)."
-        )
+        raise TypeError(f"X is a {kind}, without order or length. Pass list(X).")
     indexable = ("__len__", "__array__", "__array_interface__", "shape")
     if not any(hasattr(X, name) for name in indexable):
-        raise TypeError(f"X is a {type(X).__name__}, without length. {_ACCEPTED}")
+        raise TypeError(f"X is a {kind}, without length. {_ACCEPTED}")
+
+
+def _check_is_sample(first: Any) -> None:
+    """Raise if the first item of X is neither an image nor features."""
+    if isinstance(first, bytes):
+        raise TypeError(
+            "X holds bytes. Decode paths to str, and encoded images with "
+            "PIL.Image.open(io.BytesIO(...))."
+        )
+    if isinstance(first, Mapping) or (
+        isinstance(first, tuple) and len(first) == 2 and _is_image(first[0])
+    ):
+        raise TypeError(
+            f"Each item of X is a {type(first).__name__}, images and labels together. "
+            "Take them apart: X, y = datasets.load_dataset(X, return_X_y=True)."
+        )
+    if isinstance(first, (np.ndarray, Tensor)) and first.ndim > 3:
+        raise ValueError(
+            f"Each item of X has {first.ndim} dimensions, as batches have. Pass one "
+            "array of all images, for example np.concatenate(X)."
+        )
+
+
+def _is_image(item: Any) -> bool:
+    is_array = isinstance(item, (np.ndarray, Tensor)) and item.ndim > 1
+    return is_array or isinstance(item, Image.Image)
 
 
 def _is_list_of_arrays(X: Any, first: Any) -> bool:
@@ -107,8 +139,8 @@ def as_source(X: Any, *, check: bool = True) -> Source:
     ----------
     X : images, paths, a dataset or a source
         An array or tensor of shape (n, H, W), (n, H, W, C) or (n, C, H, W), uint8 or
-        float in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped) channels,
-        three dimensions being grey images;
+        float in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped) channels;
+        one of three dimensions, floats too, holds grey images;
         a list of PIL images or of arrays; a list, array or Series of paths; a
         map-style torch or Hugging Face dataset.
     check : bool, default=True
@@ -120,10 +152,11 @@ def as_source(X: Any, *, check: bool = True) -> Source:
 
     Raises
     ------
-    ValueError
-        If X is none of these, or its values are out of range.
+    TypeError, ValueError
+        If X is none of these, its values are out of range, or its channels may be first
+        or last (both axes have 1, 3 or 4 entries).
     ImageReadError
-        If files are missing or unreadable.
+        If files are missing or unreadable; the search ends with the tenth.
     """
     source = _to_source(X)
     if len(source) == 0:
@@ -136,11 +169,8 @@ def as_source(X: Any, *, check: bool = True) -> Source:
 def _to_source(X: Any) -> Source:
     if isinstance(X, Source):
         return X
-    if isinstance(X, torch.utils.data.IterableDataset):
-        raise ValueError(
-            "An iterable dataset has no length and no order; pass a map-style one."
-        )
-    if isinstance(X, torch.utils.data.Dataset) or _is_hf_dataset(X):
+    _check_is_set(X)
+    if isinstance(X, torch.utils.data.Dataset) or _is_hf(X, "Dataset"):
         return DatasetImages(X)
     first = _first(X)
     if isinstance(first, (str, os.PathLike)):
@@ -169,7 +199,8 @@ def _first(X: Any) -> Any:
         return None
 
 
-def _is_hf_dataset(X: Any) -> bool:
+def _is_hf(X: Any, name: str) -> bool:
+    """Whether X is of a class of Hugging Face's ``datasets``."""
     # Asked without importing a package the user may not have.
     module = sys.modules.get("datasets")
-    return module is not None and isinstance(X, getattr(module, "Dataset", ()))
+    return module is not None and isinstance(X, getattr(module, name, ()))

@@ -4,102 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import joblib
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from ..exceptions import ImageReadError
 from .arrays import ArrayImages
+from .decoded import DecodedImages, check_is_file
 from .keys import file_key
-from .source import Problem, Ragged, Samples, Source
-
-T = TypeVar("T")
-
-
-class DecodedImages(Source):
-    """Base of sources that decode one image at a time.
-
-    Attributes
-    ----------
-    concurrent : bool
-        Whether images may be read from several threads at once.
-    """
-
-    decodes = True
-    concurrent = False
-
-    def name(self, index: int) -> str:
-        """What the caller calls this sample."""
-        return f"image {index}"
-
-    def decode(self, index: int) -> Tensor:
-        """Return one image as a uint8 tensor of shape (C, H, W)."""
-        raise TypeError(f"{type(self).__name__} cannot be decoded.")
-
-    def glance(self, index: int) -> None:
-        """Raise if the sample is missing, without decoding it."""
-
-    def load(self, indices: Sequence[int]) -> Samples:
-        # In a loader process torch has one thread, and so has this.
-        read = self._each(_or_error(self.decode), indices, torch.get_num_threads())
-        images = [image for image in read if isinstance(image, Tensor)]
-        if len(images) < len(read):
-            bad = [
-                (i, self.name(i), _reason(self.name(i), error))
-                for i, error in zip(indices, read, strict=True)
-                if isinstance(error, Exception)
-            ]
-            raise _read_error(bad, f"{len(bad)} of {len(read)} images read together")
-        if len({(image.shape, image.dtype) for image in images}) == 1:
-            return torch.stack(images)
-        return Ragged(images)
-
-    def problems(
-        self, indices: Sequence[int] | None = None, *, decode: bool
-    ) -> list[Problem]:
-        check = _or_error(self.decode if decode else self.glance)
-        among = range(len(self)) if indices is None else indices
-        found = self._each(check, among, min(8, joblib.cpu_count()))
-        return [
-            (i, self.name(i), _reason(self.name(i), error))
-            for i, error in zip(among, found, strict=True)
-            if isinstance(error, Exception)
-        ]
-
-    def _each(
-        self, function: Callable[[int], T], indices: Sequence[int], threads: int
-    ) -> list[T]:
-        """Call a function for each index; decoders release the interpreter lock."""
-        threads = min(threads, len(indices))
-        if threads < 2 or not self.concurrent:
-            return [function(i) for i in indices]
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(function, indices))
-
-
-def _or_error(function: Callable[[int], T]) -> Callable[[int], T | Exception]:
-    """The function, returning what it would raise."""
-
-    def attempt(index: int) -> T | Exception:
-        try:
-            return function(index)
-        except Exception as error:  # decoders raise almost anything
-            return error
-
-    return attempt
-
-
-def _reason(name: str, error: Exception) -> str:
-    """Why a sample cannot be read, without its name once more."""
-    text = str(error).replace(repr(name), "").strip()
-    return text or type(error).__name__
+from .pixels import pil_to_tensor
 
 
 class ImageFiles(DecodedImages):
@@ -116,8 +32,17 @@ class ImageFiles(DecodedImages):
     concurrent = True
 
     def __init__(self, paths: Iterable[Any]):
-        self.paths = [_as_path(path, i) for i, path in enumerate(paths)]
+        # One array, not a list: loader processes would each get a copy of a list's
+        # items, because to look at an item is to count one more reference to it. As
+        # bytes, a path takes a quarter of the memory of NumPy's str.
+        encoded = [os.fsencode(_as_path(path, i)) for i, path in enumerate(paths)]
+        self._paths = np.array(encoded, dtype=np.bytes_)
         self.used_size: int | None = None  # None decodes in full
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all files, a new list each time."""
+        return [os.fsdecode(path) for path in self._paths]
 
     def sized_for(self, pixels: int) -> ImageFiles:
         sized = copy.copy(self)
@@ -125,29 +50,29 @@ class ImageFiles(DecodedImages):
         return sized
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._paths)
 
     def name(self, index: int) -> str:
-        return self.paths[index]
+        return os.fsdecode(self._paths[index])
 
     def glance(self, index: int) -> None:
-        path = self.paths[index]
-        if not os.path.isfile(path):
-            raise FileNotFoundError("not found")
+        path = self.name(index)
+        check_is_file(path)
         with Image.open(path):
             pass
 
     def decode(self, index: int) -> Tensor:
-        path = self.paths[index]
-        if not os.path.isfile(path):
-            raise FileNotFoundError("not found")
+        path = self.name(index)
+        check_is_file(path)
         with Image.open(path) as image:
             if self.used_size is not None:
                 image.draft("RGB", (2 * self.used_size, 2 * self.used_size))
             return pil_to_tensor(image)
 
     def keys(self, indices: Sequence[int]) -> list[bytes]:
-        return [file_key(self.paths[i]) for i in indices]
+        # Threads, for disks across a network.
+        threads = min(8, joblib.cpu_count())
+        return list(self._each(lambda i: file_key(self.name(i)), indices, threads))
 
 
 def _as_path(path: Any, index: int) -> str:
@@ -249,83 +174,4 @@ def _item_to_tensor(image: Any) -> Tensor:
     raise TypeError(
         f"expected a PIL image, an array of shape (height, width[, channels]) or a "
         f"path, got {type(image).__name__} {getattr(image, 'shape', '')}"
-    )
-
-
-def pil_to_tensor(image: Image.Image) -> Tensor:
-    """Decode a PIL image to RGB, uint8, upright.
-
-    The EXIF rotation is applied; grey, palette and CMYK images become RGB;
-    transparency is dropped; of an animation the first frame is taken. Grey levels of
-    more than 8 bits are scaled to 8: of 16-bit images (mode "I;16") by 256; of 32-bit
-    integers ("I") likewise unless none is above 255; floats ("F") are taken as levels
-    in [0, 1], or in 0..255 if one is above 1.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-
-    Returns
-    -------
-    Tensor of shape (3, H, W), uint8
-
-    Raises
-    ------
-    ValueError
-        If levels are negative, beyond 16 bits, or floats above 255.
-    """
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of the direct way
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Grey levels of another range as uint8; Pillow would clip them at 255."""
-    low, high = float(levels.min()), float(levels.max())
-    most = 255 if mode == "F" else 65535
-    if not (low >= 0 and high <= most):  # also for NaN
-        raise ValueError(
-            f"grey levels from {low:.4g} to {high:.4g} are outside of 0 to {most}; "
-            "scale the image to 8 bits"
-        )
-    if mode == "F":
-        levels = np.round(levels * 255 if high <= 1 else levels)
-    elif mode != "I" or high > 255:
-        levels = levels // 256
-    return levels.astype(np.uint8)
-
-
-def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:
-    """Raise one error naming the samples that are missing or not images.
-
-    Parameters
-    ----------
-    source : Source
-    decode : bool, default=False
-        Decode the pixels too, which finds truncated files; else only the headers.
-
-    Raises
-    ------
-    ImageReadError
-        With up to ten names in the message, and all of them in ``paths``.
-    """
-    bad = source.problems(decode=decode)
-    if bad:
-        raise _read_error(bad, f"{len(bad)} of {len(source)} images")
-
-
-def _read_error(bad: Sequence[Problem], which: str) -> ImageReadError:
-    listed = "\n".join(f"  {name}: {why}" for _, name, why in bad[:10])
-    more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
-    return ImageReadError(
-        f"{which} are missing or cannot be read:\n{listed}{more}\nCorrect the paths "
-        f"(relative ones start at {os.getcwd()}), drop these images with their labels, "
-        "or fit with on_bad_image='skip'.",
-        [name for _, name, _ in bad],
     )

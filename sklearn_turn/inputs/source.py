@@ -56,6 +56,10 @@ class Unreadable(Ragged):
     def to(self, *args: Any, **kwargs: Any) -> Ragged:
         raise self.error
 
+    def pin_memory(self) -> Ragged:
+        """Itself: the error is raised where the batch is used."""
+        return self
+
 
 Samples = Tensor | Ragged
 
@@ -90,9 +94,8 @@ class Source(torch.utils.data.Dataset):
 
     def keys(self, indices: Sequence[int]) -> list[bytes]:
         """Identify samples by content, for the feature cache."""
-        batch = self.load(indices)
-        items = batch.images if isinstance(batch, Ragged) else batch
-        return [content_key(item.numpy()) for item in items]
+        # One by one: decoded photos of many samples may not fit into memory.
+        return [content_key(self[int(i)].numpy()) for i in indices]
 
     def sized_for(self, pixels: int) -> Source:
         """A source of the same samples that decodes no more than is used.
@@ -105,7 +108,11 @@ class Source(torch.utils.data.Dataset):
         return self
 
     def problems(
-        self, indices: Sequence[int] | None = None, *, decode: bool
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        decode: bool,
+        most: int | None = None,
     ) -> list[Problem]:
         """Samples that cannot be read.
 
@@ -115,6 +122,8 @@ class Source(torch.utils.data.Dataset):
             Where to look; None looks at all samples.
         decode : bool
             Read each sample in full; else only what can be told without decoding.
+        most : int, default=None
+            Number of bad samples with which to end the search; None finds all.
 
         Returns
         -------
@@ -174,16 +183,17 @@ class Subset(Source):
         return Subset(self.source.sized_for(pixels), self.indices)
 
     def problems(
-        self, indices: Sequence[int] | None = None, *, decode: bool
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        decode: bool,
+        most: int | None = None,
     ) -> list[Problem]:
-        among = self.indices if indices is None else self.indices[np.asarray(indices)]
-        chosen, place = np.unique(among, return_inverse=True)
-        found = self.source.problems(chosen.tolist(), decode=decode)
+        places: Sequence[int] = range(len(self)) if indices is None else indices
+        among = self.indices[np.asarray(places, dtype=np.intp)].tolist()
+        # A sample that is repeated has several places, but is looked at once.
+        distinct = list(dict.fromkeys(among))
+        found = self.source.problems(distinct, decode=decode, most=most)
         bad = {index: (name, why) for index, name, why in found}
-        places = range(len(self)) if indices is None else indices
-        # A sample that is repeated has several places.
-        return [
-            (i, *bad[index])
-            for i, index in zip(places, chosen[place].tolist(), strict=True)
-            if index in bad
-        ]
+        pairs = zip(places, among, strict=True)
+        return [(i, *bad[index]) for i, index in pairs if index in bad][:most]

@@ -14,42 +14,32 @@ from sklearn_turn.training.device import Runtime
 from sklearn_turn.training.inference import forward_all
 
 
-@pytest.fixture
-def remembered():
-    """A factory of a model with BatchNorm, and the models it has made."""
-    made = []
-
-    def factory():
-        made.append(tiny(num_classes=0).train())
-        return made[-1]
-
-    return factory, made
+def with_batch_norm():
+    """Factory of a model with BatchNorm, in training mode."""
+    return tiny(num_classes=0).train()
 
 
-def test_feature_extraction_leaves_batchnorm_alone(remembered, images):
-    factory, made = remembered
-    extract = FeatureExtractor(factory, input_size=32, device="cpu").fit(images.X)
-    extract.transform(images.X)
-    (module,) = made
+def test_feature_extraction_leaves_batchnorm_alone(images):
+    extract = FeatureExtractor(with_batch_norm, input_size=32, device="cpu")
+    extract.fit(images.X).transform(images.X)
+    module = extract._embed.backbone
     assert_same_state(module, tiny(num_classes=0).state_dict())
 
 
-def test_probe_and_prediction_leave_the_backbone_alone(remembered, images):
-    factory, made = remembered
+def test_probe_and_prediction_leave_the_backbone_alone(images):
     model = TURNClassifier(
-        factory, input_size=32, lp_epochs=2, fft_epochs=0, device="cpu", random_state=0
+        with_batch_norm, input_size=32, lp_epochs=2, fft_epochs=0, device="cpu"
     )
     model.fit(images.X, images.y).predict(images.X)
-    (module,) = made
+    module = model.net_.module_.embed.backbone
     assert_same_state(module, tiny(num_classes=0).state_dict())
 
 
 @pytest.mark.parametrize("freeze", [False, True])
-def test_fine_tuning_changes_batchnorm_when_it_may(remembered, images, freeze):
+def test_fine_tuning_changes_batchnorm_when_it_may(images, freeze):
     # Without the first the two tests above could pass on a module that is never run.
-    factory, made = remembered
     model = TURNClassifier(
-        factory,
+        with_batch_norm,
         input_size=32,
         lp_epochs=1,
         fft_epochs=1,
@@ -59,7 +49,7 @@ def test_fine_tuning_changes_batchnorm_when_it_may(remembered, images, freeze):
     )
     model.fit(images.X, images.y)
     before = tiny(num_classes=0).state_dict()
-    after = made[0].state_dict()
+    after = model.net_.module_.embed.backbone.state_dict()
     moved = [
         name
         for name in before

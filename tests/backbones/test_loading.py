@@ -138,6 +138,13 @@ def test_classifier_of_a_timm_model_is_taken_off(name, options, as_factory):
     with torch.no_grad():
         expected = headless(images)
         torch.testing.assert_close(loaded.module(images), expected)
-        # The caller's module keeps its own; what a factory made is the library's.
-        assert whole(images).shape[1] == (expected.shape[1] if as_factory else 1000)
+        assert whole(images).shape[1] == 1000  # the caller's keeps its own
     assert loaded.width == expected.shape[1] != 1000
+
+
+def test_a_factory_that_always_returns_one_module():
+    shared = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+    first, second = (load_backbone(lambda: shared, input_size=8) for _ in range(2))
+    with torch.no_grad():
+        first.module[1].weight.zero_()
+    assert shared[1].weight.any() and second.module[1].weight.any()

@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_turn import NoiseChannelFilter
 from sklearn_turn.metrics import label_issue_scores
+from sklearn_turn.selection.transition import fit_channel
 
 
 class OnAnyMatrix(NoiseChannelFilter):
@@ -213,6 +214,19 @@ def test_strength_of_ones_own_is_used():
     shared = NoiseChannelFilter(prior_strength=np.inf).fit(log_proba, y)
     assert len(np.unique(np.round(np.diag(shared.transition_matrix_), 12))) == 1
     assert len(np.unique(np.round(np.diag(found.transition_matrix_), 12))) == 4
+
+
+def test_a_samples_probabilities_come_from_a_matrix_fitted_without_it():
+    log_proba, _, y = _from_the_model(_to_next(0.3, 4), 200)
+    found = NoiseChannelFilter(prior_strength=1.0, n_folds=3).fit(log_proba, y)
+    channel, fold = fit_channel(
+        log_proba, y, strengths=(1.0,), n_folds=3, max_iter=100, tol=1e-5
+    )
+    for i in range(200):
+        kept = np.exp(log_softmax(log_proba[i] / channel.temperature))
+        joint = kept * channel.matrices[fold[i], :, y[i]]
+        np.testing.assert_allclose(found.label_proba_[i], joint / joint.sum())
+    assert np.abs(found.label_proba(log_proba, y) - found.label_proba_).max() > 0.01
 
 
 def test_threshold():

@@ -1,0 +1,420 @@
+"""Fit, filter, refit: label filtering inside plain scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_validate,
+)
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_turn import GMMNoiseFilter, NoiseChannelFilter, NoiseFilteredClassifier
+from sklearn_turn.exceptions import CleansingWarning
+from sklearn_turn.noise import symmetric
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """Logistic regression that remembers the rows each fit was given."""
+
+    rows: list[np.ndarray] = []
+
+    def fit(self, X, y):
+        self.rows.append(np.asarray(X).copy())
+        self.model_ = LogisticRegression().fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X)
+
+
+def test_rows_that_are_flagged_are_dropped(blobs, monkeypatch):
+    monkeypatch.setattr(Recorder, "rows", [])
+    clf = NoiseFilteredClassifier(Recorder()).fit(blobs.X, blobs.y)
+    first, last = Recorder.rows
+    np.testing.assert_array_equal(first, blobs.X)
+    np.testing.assert_array_equal(last, blobs.X[clf.clean_mask_])
+    assert 150 < len(last) < 250
+
+
+def test_final_classifier_is_the_one_fitted_by_hand(blobs):
+    base = LogisticRegression()
+    clf = NoiseFilteredClassifier(base).fit(blobs.X, blobs.y)
+    proba = clone(base).fit(blobs.X, blobs.y).predict_proba(blobs.X)
+    losses = -np.log(proba[np.arange(300), blobs.y])
+    np.testing.assert_allclose(clf.losses_, losses)
+    mask = GMMNoiseFilter().fit(losses[:, None], blobs.y).clean_mask_
+    by_hand = clone(base).fit(blobs.X[mask], blobs.y[mask])
+    np.testing.assert_allclose(
+        clf.predict_proba(blobs.X), by_hand.predict_proba(blobs.X)
+    )
+    np.testing.assert_allclose(
+        clf.decision_function(blobs.X), by_hand.decision_function(blobs.X)
+    )
+
+
+def test_wrong_labels_are_found_and_their_removal_helps(blobs):
+    clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    found = ~clf.clean_mask_
+    assert blobs.is_wrong[found].mean() > 0.9
+    assert found[blobs.is_wrong].mean() > 0.9
+    truth = np.eye(3)[blobs.y_true]
+    plain = LogisticRegression().fit(blobs.X, blobs.y).predict_proba(blobs.X)
+    brier = ((clf.predict_proba(blobs.X) - truth) ** 2).sum(axis=1).mean()
+    assert brier < 0.5 * ((plain - truth) ** 2).sum(axis=1).mean()
+
+
+def test_labels_may_be_strings(blobs):
+    names = np.array(["red", "green", "blue"])
+    clf = NoiseFilteredClassifier().fit(blobs.X, names[blobs.y])
+    assert clf.classes_.tolist() == ["blue", "green", "red"]
+    assert (clf.predict(blobs.X) == names[blobs.y_true]).mean() > 0.9
+    assert clf.clean_mask_[~blobs.is_wrong].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "memoriser",
+    [KNeighborsClassifier(1), DecisionTreeClassifier(random_state=0)],
+    ids=["nearest", "tree"],
+)
+def test_memorising_classifiers_need_cv(memoriser, blobs):
+    blind = NoiseFilteredClassifier(memoriser).fit(blobs.X, blobs.y)
+    assert blind.clean_mask_.all()
+    cv = StratifiedKFold(5, shuffle=True, random_state=0)
+    sighted = NoiseFilteredClassifier(memoriser, cv=cv).fit(blobs.X, blobs.y)
+    found = ~sighted.clean_mask_
+    assert found[blobs.is_wrong].mean() > 0.7
+    assert blobs.is_wrong[found].mean() > blobs.is_wrong.mean() + 0.1
+    gain = sighted.score(blobs.X, blobs.y_true) - blind.score(blobs.X, blobs.y_true)
+    assert gain > 0.05
+
+
+def test_cv_losses_come_from_models_that_did_not_see_the_sample(blobs):
+    cv = StratifiedKFold(3)
+    clf = NoiseFilteredClassifier(LogisticRegression(), cv=cv).fit(blobs.X, blobs.y)
+    for train, test in cv.split(blobs.X, blobs.y):
+        model = LogisticRegression().fit(blobs.X[train], blobs.y[train])
+        likelihood = model.predict_proba(blobs.X[test])
+        expected = -np.log(likelihood[np.arange(len(test)), blobs.y[test]])
+        np.testing.assert_allclose(clf.losses_[test], expected)
+
+
+class LowestHalf(BaseEstimator):
+    """A filter that selects the half of the labels with the lower losses."""
+
+    def fit(self, X, y):
+        self.clean_mask_ = X[:, 0] <= np.median(X[:, 0])
+        self.clean_proba_ = self.clean_mask_.astype(float)
+        return self
+
+
+def test_custom_filter_is_used(blobs):
+    half = LowestHalf()
+    clf = NoiseFilteredClassifier(noise_filter=half).fit(blobs.X, blobs.y)
+    assert clf.clean_mask_.sum() == 150
+    assert clf.losses_[clf.clean_mask_].max() < clf.losses_[~clf.clean_mask_].min()
+    assert clf.noise_filter_ is not half and not hasattr(half, "clean_mask_")
+
+
+def test_inside_a_pipeline(blobs):
+    pipeline = make_pipeline(
+        StandardScaler(), NoiseFilteredClassifier(LogisticRegression())
+    ).fit(blobs.X, blobs.y)
+    by_hand = NoiseFilteredClassifier(LogisticRegression()).fit(
+        StandardScaler().fit_transform(blobs.X), blobs.y
+    )
+    np.testing.assert_allclose(
+        pipeline.predict_proba(blobs.X),
+        by_hand.predict_proba(StandardScaler().fit_transform(blobs.X)),
+    )
+    assert pipeline[-1].n_features_in_ == 2
+
+
+def test_around_a_pipeline(blobs):
+    inner = make_pipeline(StandardScaler(), SVC(probability=False))
+    with pytest.raises(ValueError, match="'estimator' parameter"):
+        NoiseFilteredClassifier(inner).fit(blobs.X, blobs.y)
+    inner = make_pipeline(StandardScaler(), LogisticRegression())
+    clf = NoiseFilteredClassifier(inner).fit(blobs.X, blobs.y)
+    assert clf.score(blobs.X, blobs.y_true) > 0.9
+
+
+def test_grid_search_reaches_both_inner_estimators(blobs):
+    search = GridSearchCV(
+        NoiseFilteredClassifier(LogisticRegression(), GMMNoiseFilter()),
+        {"noise_filter__tau": [0.3, 0.9], "estimator__C": [1e-3, 1.0]},
+        cv=3,
+        error_score="raise",
+    ).fit(blobs.X, blobs.y)
+    best, chosen = search.best_estimator_, search.best_params_
+    assert chosen["noise_filter__tau"] == best.noise_filter_.tau
+    assert chosen["estimator__C"] == best.estimator_.C
+    assert search.score(blobs.X, blobs.y_true) > 0.9
+
+
+def test_cross_validate(blobs):
+    scores = cross_validate(
+        NoiseFilteredClassifier(), blobs.X, blobs.y, cv=3, error_score="raise"
+    )
+    # 70 % of the held-out labels are right.
+    assert scores["test_score"].mean() == pytest.approx(0.7, abs=0.1)
+
+
+def test_methods_of_the_classifier_are_passed_on(blobs):
+    nearest = NoiseFilteredClassifier(KNeighborsClassifier()).fit(blobs.X, blobs.y)
+    assert not hasattr(nearest, "decision_function")
+    with pytest.raises(NotFittedError):
+        NoiseFilteredClassifier().predict(blobs.X)
+
+
+def test_feature_names_are_passed_on(blobs):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(blobs.X, columns=["width", "height"])
+    clf = NoiseFilteredClassifier().fit(frame, blobs.y)
+    assert clf.feature_names_in_.tolist() == ["width", "height"]
+    assert (clf.predict(frame) == blobs.y_true).mean() > 0.9
+
+
+def test_clean_data_is_hardly_touched():
+    X, y = make_blobs(300, centers=3, random_state=0, cluster_std=0.8)
+    clf = NoiseFilteredClassifier().fit(X, y)
+    assert clf.clean_mask_.mean() > 0.9
+
+
+def test_inner_estimators_are_not_fitted_in_place(blobs):
+    base, noise_filter = LogisticRegression(), GMMNoiseFilter()
+    NoiseFilteredClassifier(base, noise_filter).fit(blobs.X, symmetric(blobs.y, 0.1))
+    assert not hasattr(base, "coef_")
+    assert not hasattr(noise_filter, "clean_mask_")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_missing_labels_are_refused_before_any_fit(missing, blobs, monkeypatch):
+    monkeypatch.setattr(Recorder, "rows", [])
+    y = np.array(["a", "b", "c"], dtype=object)[blobs.y]
+    y[3] = missing
+    with pytest.raises(ValueError, match="missing"):
+        NoiseFilteredClassifier(Recorder()).fit(blobs.X, y)
+    assert Recorder.rows == []
+
+
+def test_forest_that_rules_classes_out_does_not_blind_the_filter():
+    # A forest gives many given labels a probability of exactly zero, and its few
+    # largest losses must not stretch the scale until all others look alike.
+    X, y_true = load_digits(return_X_y=True)
+    y = symmetric(y_true, 0.4, random_state=0)
+    forest = RandomForestClassifier(30, random_state=0)
+    clf = NoiseFilteredClassifier(forest, cv=3).fit(X, y)
+    found, is_wrong = ~clf.clean_mask_, y != y_true
+    assert is_wrong[found].mean() > 0.75
+    assert found[is_wrong].mean() > 0.8
+
+
+class Without(BaseEstimator):
+    """A filter that selects everything but some classes."""
+
+    def __init__(self, classes=()):
+        self.classes = classes
+
+    def fit(self, X, y):
+        self.clean_mask_ = ~np.isin(y, self.classes)
+        self.clean_proba_ = self.clean_mask_.astype(float)
+        return self
+
+
+def test_a_class_that_loses_all_its_samples_keeps_its_column(blobs):
+    clf = NoiseFilteredClassifier(LogisticRegression(), Without([1]))
+    with pytest.warns(CleansingWarning, match="selected no sample of class 1:"):
+        clf.fit(blobs.X, blobs.y)
+    assert clf.classes_.tolist() == [0, 1, 2]
+    kept = blobs.y != 1
+    by_hand = LogisticRegression().fit(blobs.X[kept], blobs.y[kept])
+    proba = clf.predict_proba(blobs.X)
+    np.testing.assert_allclose(proba[:, [0, 2]], by_hand.predict_proba(blobs.X))
+    np.testing.assert_array_equal(proba[:, 1], 0)
+    decision = clf.decision_function(blobs.X)
+    assert decision.shape == (300, 3)
+    np.testing.assert_array_equal(decision[:, 2], by_hand.decision_function(blobs.X))
+    np.testing.assert_array_equal(
+        clf.classes_[decision.argmax(axis=1)], clf.predict(blobs.X)
+    )
+    np.testing.assert_array_equal(
+        clf.classes_[proba.argmax(axis=1)], clf.predict(blobs.X)
+    )
+
+
+def test_no_classifier_is_fitted_on_one_class(blobs):
+    names = np.array(["red", "green", "blue"])[blobs.y]
+    clf = NoiseFilteredClassifier(noise_filter=Without(["red", "blue"]))
+    with pytest.raises(
+        ValueError, match="Without selected samples of class 'green' only"
+    ):
+        clf.fit(blobs.X, names)
+
+
+def test_a_filter_that_selects_nothing(blobs):
+    clf = NoiseFilteredClassifier(noise_filter=Without([0, 1, 2]))
+    with pytest.raises(ValueError, match="Without selected none of the 300 labels"):
+        clf.fit(blobs.X, blobs.y)
+
+
+def test_a_fold_without_a_class_is_refused_before_any_fit(blobs, monkeypatch):
+    monkeypatch.setattr(Recorder, "rows", [])
+    order = np.argsort(blobs.y)
+    names = np.array(["red", "green", "blue"])[blobs.y]
+    clf = NoiseFilteredClassifier(Recorder(), cv=KFold(3))
+    with pytest.raises(ValueError, match="no training sample of class 'red'"):
+        clf.fit(blobs.X[order], names[order])
+    assert Recorder.rows == []
+    once = np.r_[blobs.y[:50], 7]
+    with (
+        pytest.warns(UserWarning, match="least populated class"),
+        pytest.raises(ValueError, match="no training sample of class 7"),
+    ):
+        NoiseFilteredClassifier(cv=2).fit(blobs.X[:51], once)
+
+
+def test_the_channel_by_its_name(blobs):
+    cv = StratifiedKFold(3)
+    clf = NoiseFilteredClassifier(LogisticRegression(), "channel", cv=cv)
+    clf.fit(blobs.X, blobs.y)
+    log_proba = cross_val_predict(
+        LogisticRegression(), blobs.X, blobs.y, cv=cv, method="predict_log_proba"
+    )
+    by_hand = NoiseChannelFilter().fit(log_proba, blobs.y)
+    np.testing.assert_allclose(clf.clean_proba_, by_hand.clean_proba_, atol=1e-6)
+    assert clf.noise_filter_.noise_rate_ == pytest.approx(0.3, abs=0.05)
+    assert blobs.is_wrong[~clf.clean_mask_].mean() > 0.9
+    assert (~clf.clean_mask_)[blobs.is_wrong].mean() > 0.9
+
+
+def test_the_channel_takes_probabilities_of_zero(blobs):
+    votes = KNeighborsClassifier(15)
+    assert (votes.fit(blobs.X, blobs.y).predict_proba(blobs.X) == 0).any()
+    clf = NoiseFilteredClassifier(votes, "channel", cv=3).fit(blobs.X, blobs.y)
+    assert np.isfinite(clf.clean_proba_).all()
+    assert blobs.is_wrong[~clf.clean_mask_].mean() > 0.8
+
+
+class Far(BaseEstimator):
+    """A filter of features: samples far from the origin are flagged."""
+
+    evidence = "features"
+
+    def fit(self, X, y):
+        self.clean_mask_ = np.abs(X).max(axis=1) < 5
+        self.clean_proba_ = self.clean_mask_.astype(float)
+        return self
+
+
+def test_features_are_what_the_classifier_is_given(blobs):
+    clf = NoiseFilteredClassifier(noise_filter=Far()).fit(blobs.X, blobs.y)
+    expected = np.abs(blobs.X).max(axis=1) < 5
+    np.testing.assert_array_equal(clf.clean_mask_, expected)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [["a few words"], ["and more"], ["others"], ["last"]],
+        np.zeros((4, 2, 2)),
+        ["a", "b", "c", "d"],
+    ],
+    ids=["text", "images", "strings"],
+)
+def test_features_must_be_numbers(X):
+    class Anything(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            raise AssertionError
+
+        def predict_proba(self, X):
+            raise AssertionError
+
+    with pytest.raises(
+        ValueError, match=r"numeric array of shape \(n_samples, width\)"
+    ):
+        NoiseFilteredClassifier(Anything(), Far()).fit(X, [0, 1, 0, 1])
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """A classifier whose probabilities are its features."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return X
+
+
+def test_with_many_classes_right_and_wrong_labels_differ_below_the_usual_floor():
+    # A thousand classes: right labels have a probability of .0045, wrong ones .0006.
+    n_classes = 1000
+    y = np.repeat(np.arange(n_classes), 2)
+    is_wrong = np.arange(2000) % 10 == 0
+    p = np.where(is_wrong, 0.0006, 0.0045)
+    X = np.repeat(((1 - p) / (n_classes - 1))[:, None], n_classes, axis=1)
+    X[np.arange(2000), y] = p
+    clf = NoiseFilteredClassifier(Given(), GMMNoiseFilter(scope="global")).fit(X, y)
+    np.testing.assert_allclose(clf.losses_, -np.log(p))
+    np.testing.assert_array_equal(clf.clean_mask_, ~is_wrong)
+
+
+def test_losses_have_a_ceiling():
+    X = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.4, 0.6]])
+    clf = NoiseFilteredClassifier(Given(), Without()).fit(X, [0, 1, 1, 0])
+    np.testing.assert_allclose(clf.losses_, -np.log([1, 1, 0.005, 0.4]))
+
+
+def test_the_truth_value_of_an_estimator_is_never_taken(blobs):
+    # An ensemble that is not fitted has no length.
+    ensemble = BaggingClassifier(LogisticRegression(), 3, random_state=0)
+    with pytest.raises(AttributeError):
+        len(ensemble)
+    clf = NoiseFilteredClassifier(ensemble).fit(blobs.X, blobs.y)
+    assert clf.score(blobs.X, blobs.y_true) > 0.9
+
+    class Empty(LowestHalf):
+        def __len__(self):
+            return 0
+
+    clf = NoiseFilteredClassifier(noise_filter=Empty()).fit(blobs.X, blobs.y)
+    assert clf.clean_mask_.sum() == 150
+
+
+def test_labels_in_a_column_are_taken_with_scikit_learns_warning(blobs):
+    plain = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    with pytest.warns(DataConversionWarning):
+        column = NoiseFilteredClassifier().fit(blobs.X, blobs.y[:, None])
+    np.testing.assert_array_equal(column.clean_mask_, plain.clean_mask_)
+    np.testing.assert_array_equal(column.predict(blobs.X), plain.predict(blobs.X))
+
+
+def test_labels_must_be_given(blobs):
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        NoiseFilteredClassifier().fit(blobs.X, None)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        NoiseFilteredClassifier().fit(blobs.X, blobs.y[:-1])
+
+
+@pytest.mark.parametrize("noise_filter", ["gm", 3, LogisticRegression()])
+def test_what_is_no_filter_is_refused(noise_filter, blobs):
+    with pytest.raises((TypeError, ValueError), match="noise filter|noise_filter"):
+        NoiseFilteredClassifier(noise_filter=noise_filter).fit(blobs.X, blobs.y)

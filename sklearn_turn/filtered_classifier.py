@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,6 @@ from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
     MetaEstimatorMixin,
-    _fit_context,
     clone,
 )
 from sklearn.model_selection import check_cv, cross_val_predict
@@ -31,6 +30,7 @@ from .selection.protocol import (
     fit_filter,
     make_filter,
 )
+from .validation import validated_meta_fit
 
 
 def _estimator_has(method: str) -> Any:
@@ -107,8 +107,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self.noise_filter = noise_filter
         self.cv = cv
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: ArrayLike) -> NoiseFilteredClassifier:
+    @validated_meta_fit
+    def fit(self, X: Any, y: ArrayLike) -> Self:
         """Fit, filter, refit.
 
         Parameters

@@ -23,7 +23,8 @@ def check_no_missing_labels(y: Any, name: str = "y") -> None:
     ------
     ValueError
     """
-    if getattr(getattr(y, "dtype", None), "kind", "O") in "iub":
+    dtype = getattr(y, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iub":  # pandas' Int64 has NA
         return
     # As objects: np.asarray makes strings of the None and NaN in a list of strings.
     labels = y if isinstance(y, (list, tuple)) else np.asarray(y)
@@ -50,11 +51,17 @@ def check_labels(y: Any) -> None:
     ValueError
     """
     check_no_missing_labels(y)
-    if isinstance(y, (list, tuple)) and len({isinstance(v, str) for v in y}) > 1:
+    # An array of objects is compared as it is, other arrays have one type.
+    if isinstance(y, (list, tuple)) and len({_kind(label) for label in y}) > 1:
         _refuse_mixture(y)
     labels = np.asarray(y)
     if labels.ndim == 1:
         encode_labels(labels)
+
+
+def _kind(label: Any) -> type:
+    """str or bytes, into which np.asarray would turn other labels; else object."""
+    return next((kind for kind in (str, bytes) if isinstance(label, kind)), object)
 
 
 def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:

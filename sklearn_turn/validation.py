@@ -17,3 +17,9 @@ def validated_fit(function: F) -> F:
     """
     decorate: Callable[[F], F] = _fit_context(prefer_skip_nested_validation=True)
     return decorate(function)
+
+
+def validated_meta_fit(function: F) -> F:
+    """The same for an estimator around others, which check theirs themselves."""
+    decorate: Callable[[F], F] = _fit_context(prefer_skip_nested_validation=False)
+    return decorate(function)

@@ -36,6 +36,7 @@ def load_image_folder(
 
     Nothing is decoded; the paths go straight into ``fit``. Subfolders are searched to
     any depth; the first level names the class. Order is by path, the same everywhere.
+    Hidden files and folders are passed over, such as ``.ipynb_checkpoints``.
 
     Parameters
     ----------
@@ -75,7 +76,6 @@ def load_image_folder(
     names = sorted(
         path.name
         for path in root.iterdir()
-        # Hidden folders, such as .ipynb_checkpoints, are no classes.
         if path.is_dir() and not path.name.startswith(".")
     )
     if not names:
@@ -87,9 +87,11 @@ def load_image_folder(
     target: list[int] = []
     for code, name in enumerate(names):
         found = sorted(
-            str(path.relative_to(root))
-            for path in (root / name).rglob("*")
-            if path.suffix.lower() in extensions and path.is_file()
+            str(file)
+            for file in (path.relative_to(root) for path in (root / name).rglob("*"))
+            if file.suffix.lower() in extensions
+            and not any(part.startswith(".") for part in file.parts)
+            and (root / file).is_file()
         )
         if not found:
             raise ValueError(
@@ -118,8 +120,9 @@ def load_dataset(
 ) -> Any:
     """Take images and labels from a torch or Hugging Face dataset.
 
-    Labels are read once; images are read when they are needed. ``data`` can be split
-    by scikit-learn, which a raw dataset cannot.
+    Images are read when they are needed. Labels are taken from ``targets`` or a column
+    of the dataset; where there is neither, each item is read once. ``data`` can be
+    split by scikit-learn, which a raw dataset cannot.
 
     Parameters
     ----------
@@ -163,33 +166,60 @@ def load_dataset(
         )
     if return_X_y:
         return data, target
-    names = getattr(dataset, "classes", None)
-    features = getattr(dataset, "features", None)
-    if names is None and isinstance(features, Mapping):  # of Hugging Face
-        names = getattr(features.get(label or "label"), "names", None)
     bunch = Bunch(data=data, target=target)
+    names = _class_names(dataset, label)
     if names is not None:
         bunch.target_names = np.asarray(names)
     return bunch
 
 
+def _class_names(dataset: Any, label: str | int | None) -> Any:
+    """Names of the classes in the order of their codes, or None."""
+    if isinstance(dataset, torch.utils.data.Subset):
+        return _class_names(dataset.dataset, label)
+    features = getattr(dataset, "features", None)
+    if isinstance(features, Mapping):  # of Hugging Face
+        return getattr(features.get(_label_column(label)), "names", None)
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    return getattr(dataset, "classes", None)
+
+
 def _labels(dataset: Any, label: str | int | None) -> Any:
-    columns = getattr(dataset, "column_names", None)
-    if columns is not None:
-        # A Hugging Face column is read without decoding the images beside it.
-        name = "label" if label is None else label
-        if name not in columns:
+    stored = _stored_labels(dataset, label)
+    if stored is not None:
+        return stored
+    return [_label_of(dataset, i, label) for i in range(len(dataset))]
+
+
+def _stored_labels(dataset: Any, label: str | int | None) -> Any:
+    """Labels that the dataset keeps apart from its images, or None."""
+    if isinstance(dataset, torch.utils.data.Subset):
+        stored = _stored_labels(dataset.dataset, label)
+        if stored is None:
+            return None
+        return np.asarray(stored)[np.asarray(dataset.indices, dtype=np.intp)]
+    if hasattr(dataset, "column_names"):  # of Hugging Face
+        name = _label_column(label)
+        if name not in dataset.column_names:
             raise ValueError(
-                f"The dataset has no column {name!r}; it has {columns}. Pass label=..."
+                f"The dataset has no column {name!r}; it has {dataset.column_names}. "
+                "Pass label=..."
             )
         return list(dataset[name])
     if label is None and hasattr(dataset, "targets"):
-        return dataset.targets
-    if label is None and isinstance(dataset, torch.utils.data.Subset):
-        return np.asarray(_labels(dataset.dataset, None))[np.asarray(dataset.indices)]
+        # torchvision keeps the labels as they were before this transform.
+        transform = getattr(dataset, "target_transform", None)
+        if transform is None:
+            return dataset.targets
+        return [transform(code) for code in np.asarray(dataset.targets).tolist()]
     if label is None and isinstance(dataset, torch.utils.data.TensorDataset):
-        return dataset.tensors[1]
-    return [_label_of(dataset, i, label) for i in range(len(dataset))]
+        return dataset.tensors[1] if len(dataset.tensors) > 1 else None
+    return None
+
+
+def _label_column(label: str | int | None) -> str | int:
+    return "label" if label is None else label
 
 
 def _label_of(dataset: Any, index: int, label: str | int | None) -> Any:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _LISTED = 10
 _NOT_FOUND = "not found"
-# Of a thread pool: what it is given at once, it cannot be stopped from doing.
+# Waiting tasks of a whole set would take more memory than its paths.
 _TASKS_AT_ONCE = 256
 
 

@@ -47,7 +47,12 @@ def is_images(X: Any) -> bool:
     if isinstance(first, (str, os.PathLike, Image.Image)):
         return getattr(X, "ndim", 1) == 1
     if _is_list_of_arrays(X, first):
-        return first.ndim > 1
+        if first.ndim > 3:
+            raise ValueError(
+                f"Each item of X has {first.ndim} dimensions, as batches have. Pass "
+                "one array of all images, for example np.concatenate(X)."
+            )
+        return True
     dimensions = getattr(X, "ndim", 0)
     if dimensions > 4:
         raise ValueError(
@@ -115,11 +120,6 @@ def _check_is_sample(first: Any) -> None:
             f"Each item of X is a {type(first).__name__}, images and labels together. "
             "Take them apart: X, y = datasets.load_dataset(X, return_X_y=True)."
         )
-    if isinstance(first, (np.ndarray, Tensor)) and first.ndim > 3:
-        raise ValueError(
-            f"Each item of X has {first.ndim} dimensions, as batches have. Pass one "
-            "array of all images, for example np.concatenate(X)."
-        )
 
 
 def _is_image(item: Any) -> bool:
@@ -173,6 +173,7 @@ def _to_source(X: Any) -> Source:
     if isinstance(X, torch.utils.data.Dataset) or _is_hf(X, "Dataset"):
         return DatasetImages(X)
     first = _first(X)
+    _check_is_sample(first)
     if isinstance(first, (str, os.PathLike)):
         return ImageFiles(list(X))
     if isinstance(first, Image.Image):

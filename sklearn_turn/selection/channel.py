@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..labels import check_labels, encode_labels
+from ..validation import validated_fit
 from .mixture import Floats
 from .protocol import check_log_proba, encode_known
 from .transition import STRENGTHS, fit_channel
 
-# A probability of exactly zero would let no noise explain a label.
+# No temperature could soften the zeros that forests and nearest neighbours give.
 _LEAST_LOG_PROBA = -35.0
 
 
@@ -142,8 +143,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.max_iter = max_iter
         self.tol = tol
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> NoiseChannelFilter:
+    @validated_fit
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the channel and select the clean labels.
 
         Parameters

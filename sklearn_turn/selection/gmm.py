@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..exceptions import CleansingWarning
 from ..labels import check_labels, encode_labels
+from ..validation import validated_fit
 from .mixture import Floats, Ints, TwoGaussians, fit_by_group
 from .protocol import encode_known
 
@@ -126,6 +127,9 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     evidence = "losses"
     classes_: NDArray[Any]
+    clean_proba_: Floats
+    clean_mask_: Mask
+    noise_rate_: float
 
     def __init__(
         self,
@@ -148,8 +152,8 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         self.tol = tol
         self.reg_covar = reg_covar
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> GMMNoiseFilter:
+    @validated_fit
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Fit the mixtures to losses and select the clean labels.
 
         Parameters

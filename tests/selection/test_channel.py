@@ -192,6 +192,7 @@ def test_certain_predictions_are_allowed(prior_strength):
     np.testing.assert_array_equal(found.suggested_labels_, y_true)
     assert found.noise_rate_ == pytest.approx((y != y_true).mean(), abs=0.01)
     assert found.temperature_ == pytest.approx(1, rel=0.1)
+    assert (found.label_proba_ > 0).all()
 
 
 def test_predictions_that_say_nothing_flag_nothing():

@@ -1,0 +1,122 @@
+"""Image files: collections of paths, reduced decoding, mixed sizes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from inputs.pictures import UNIT, load_all, random_rgb, write_pngs
+from PIL import Image
+
+from sklearn_turn.backbones import BatchTransform
+from sklearn_turn.inputs import ImageFiles, Ragged, as_source, is_images
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+@pytest.mark.parametrize(
+    "collect",
+    [
+        lambda paths: [str(p) for p in paths],
+        lambda paths: tuple(str(p) for p in paths),
+        list,
+        lambda paths: np.array([str(p) for p in paths]),
+        lambda paths: np.array([str(p) for p in paths], dtype=object),
+        lambda paths: np.array(paths, dtype=object),
+        lambda paths: pd.Series([str(p) for p in paths], index=[7, 5, 3]),
+        lambda paths: pd.Series(paths, index=[2, 1, 0]),
+        lambda paths: pd.Series([str(p) for p in paths], dtype="category"),
+    ],
+    ids=[
+        "list",
+        "tuple",
+        "paths",
+        "str_array",
+        "object_array",
+        "path_array",
+        "series",
+        "path_series",
+        "categorical",
+    ],
+)
+def test_paths_come_in_many_collections(tmp_path, collect):
+    images = random_rgb(3)
+    X = collect(write_pngs(tmp_path, images))
+    assert is_images(X)
+    batch = load_all(X)
+    assert batch.dtype == torch.uint8
+    np.testing.assert_array_equal(batch.permute(0, 2, 3, 1).numpy(), images)
+
+
+def test_files_have_no_common_shape_but_arrays_do(tmp_path):
+    images = random_rgb(2)
+    assert as_source(images).item_shape == (12, 10, 3)
+    assert as_source(write_pngs(tmp_path, images)).item_shape is None
+
+
+def test_large_jpeg_is_decoded_small_but_not_too_small(tmp_path, photos):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(photos[0]).resize((1600, 1200)).save(path, quality=95)
+    source = as_source([path])
+    small = source.sized_for(100).load([0])
+    assert source.load([0]).shape == (1, 3, 1200, 1600)
+    assert 200 <= min(small.shape[-2:]) <= 400
+    full = load_all(np.array(Image.open(path))[None])
+    transform = BatchTransform(100, **UNIT).eval()
+    difference = (transform(small) - transform(full)).abs() * 255
+    assert difference.mean() < 2
+
+
+def test_mixed_sizes_in_one_batch(tmp_path):
+    sizes = [(12, 10), (30, 20), (16, 40), (12, 10)]
+    images = [random_rgb(1, *size, seed=i)[0] for i, size in enumerate(sizes)]
+    source = as_source(write_pngs(tmp_path, images))
+    transform = BatchTransform(16, crop_pct=0.9, **IMAGENET).eval()
+    together = transform(source.load([0, 1, 2, 3]))
+    for i, image in enumerate(images):
+        alone = transform(load_all(image[None]))
+        torch.testing.assert_close(together[i : i + 1], alone)
+
+
+def test_a_size_is_asked_of_a_copy(tmp_path, photos):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(photos[0]).resize((1600, 1200)).save(path)
+    source = ImageFiles([path] * 3)
+    part = source[np.array([2, 0])]
+    for whole in (source, part):
+        small, medium = whole.sized_for(50), whole.sized_for(250)
+        assert len(small) == len(medium) == len(whole)
+        # JPEG can be decoded at an eighth, a quarter or a half of its size.
+        assert whole.load([1]).shape[-2:] == (1200, 1600)
+        assert medium.load([1]).shape[-2:] == (600, 800)
+        assert small.load([1]).shape[-2:] == (150, 200)
+    assert np.shares_memory(source.sized_for(50)._paths, source._paths)
+
+
+def test_images_of_one_size_but_two_types_keep_them():
+    whole = random_rgb(2, height=8, width=8)
+    batch = load_all([whole[0], (whole[1] / 255).astype(np.float32)])
+    assert isinstance(batch, Ragged)
+    assert [image.dtype for image in batch.images] == [torch.uint8, torch.float32]
+    transform = BatchTransform(8, **UNIT).eval()
+    torch.testing.assert_close(transform(batch), transform(load_all(whole)))
+
+
+def test_paths_are_kept_as_given(tmp_path):
+    unusual = [
+        str(tmp_path / name) for name in ("ä b.png", "\udce9.png", "a" * 200 + ".png")
+    ]
+    source = ImageFiles([*unusual, tmp_path / "c.png", os.fsencode(unusual[0])])
+    assert source.paths == [*unusual, str(tmp_path / "c.png"), unusual[0]]
+    assert [source.name(i) for i in range(5)] == source.paths
+    assert pickle.loads(pickle.dumps(source)).paths == source.paths
+    assert ImageFiles([]).paths == []
+
+
+def test_an_item_that_is_no_path():
+    with pytest.raises(ValueError, match="Item 1 of the paths is 3, not a path"):
+        ImageFiles(["a.png", 3])

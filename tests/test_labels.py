@@ -1,0 +1,108 @@
+"""Labels are checked before anything is made of them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sklearn_turn.labels import check_labels, check_no_missing_labels, encode_labels
+
+
+def objects(*labels):
+    array = np.empty(len(labels), dtype=object)
+    array[:] = labels
+    return array
+
+
+MIXED = {
+    "str and int": (["a", "b", 1], "int, str"),
+    "int and str": ((1, "a"), "int, str"),
+    "bool and str": ([True, "a"], "bool, str"),
+    "float and str": (["a", 0.5], "float, str"),
+    "bytes and str": ([b"a", "a"], "bytes, str"),
+    "bytes and int": ([b"a", 1], "bytes, int"),
+    "NumPy scalars": ([np.str_("a"), np.int64(1)], "int64, str_"),
+    "objects": (objects("a", 1, "b"), "int, str"),
+    "objects, bool": (objects(True, "a"), "bool, str"),
+    "objects, bytes": (objects(b"a", "a"), "bytes, str"),
+    "series": (pd.Series(["a", 1]), "int, str"),
+    "categories": (pd.Series(pd.Categorical(["a", 1])), "int, str"),
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_mixed_labels_are_refused(case):
+    y, kinds = MIXED[case]
+    with pytest.raises(ValueError, match=f"mix types.*: {kinds}. Convert"):
+        check_labels(y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [1, 2.0],
+        [True, 2],
+        [0.5, Decimal("1")],
+        [np.int64(1), 2, np.float32(3)],
+        ["a", np.str_("b")],
+        [b"a", np.bytes_(b"b")],
+        objects(1, 2.0, True),
+        objects("a", np.str_("b")),
+        pd.Series(["a", "b"], dtype="category"),
+        pd.Series(["a", "b"], dtype="string"),
+        pd.array([1, 2], dtype="Int64"),
+        torch.tensor([1, 0]),
+        np.array([[0, 1], [1, 0]]),  # left to scikit-learn
+    ],
+    ids=repr,
+)
+def test_labels_of_one_kind_pass(y):
+    check_labels(y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["a", None, "b", None],
+        ["a", float("nan"), "b", float("nan")],
+        [1.0, np.nan, 2.0, np.nan],
+        objects("a", np.nan, "b", None),
+        np.array([0, np.nan, 1, np.nan]),
+        pd.Series(["a", None, "b", None], dtype="string"),
+        pd.array([1, None, 2, None], dtype="Int64"),
+        [1, pd.NaT, 2, pd.NA],
+    ],
+    ids=repr,
+)
+def test_missing_labels_are_counted(y):
+    with pytest.raises(ValueError, match="labels contains NaN: 2 missing.*index 1"):
+        check_no_missing_labels(y, "labels")
+    with pytest.raises(ValueError, match="Input y contains NaN: 2 missing"):
+        check_labels(y)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinite_labels_are_refused(bad):
+    with pytest.raises(ValueError, match="Input y contains infinity"):
+        check_labels([0.0, bad])
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([7, -3, 7, 0]),
+        np.array(["b", "a", "b", "cc"]),
+        np.array([True, False, True]),
+        objects("b", "a", "b"),
+        objects(2.5, 1, 2.5, True),
+    ],
+    ids=repr,
+)
+def test_codes_are_places_among_the_sorted_labels(y):
+    classes, codes = encode_labels(y)
+    assert classes.tolist() == sorted(set(y.tolist()))
+    assert codes.tolist() == [classes.tolist().index(label) for label in y.tolist()]

@@ -212,9 +212,9 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
         f"Mean over {args.seeds} seeds (draw of the noise, folds, probe; human labels "
         "do not change). No method is told the noise rate, but for the first. Best F1 "
         "is what any threshold on the method's score could reach. Test accuracy is "
-        "that of a probe trained again on what is not flagged. Symmetric noise includes "
-        "the true class. cleanlab is given out-of-fold probabilities of a logistic "
-        "regression.",
+        "that of a probe trained again on what is not flagged. Symmetric noise has "
+        "the true class among its draws. cleanlab is given out-of-fold probabilities of "
+        "a logistic regression.",
     ]
     for name in dict.fromkeys(r["set"] for r in records):
         text.append(f"\n## {name}\n")

@@ -61,8 +61,7 @@ def throughput(args: argparse.Namespace, folder: Path) -> dict[str, float]:
         coarse = rng.randint(0, 256, (8, 8, 3), dtype=np.uint8)
         paths.append(str(folder / f"{i}.jpg"))
         Image.fromarray(coarse).resize((256, 256)).save(paths[-1], quality=90)
-    files = as_source(paths)
-    files = files.sized_for(backbone.input_size)
+    files = as_source(paths).sized_for(embed.transform.resized)
     ready = torch.randn(BATCH, 3, backbone.input_size, backbone.input_size).to(
         runtime.device, memory_format=torch.channels_last
     )

@@ -213,7 +213,7 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
         "do not change). No method is told the noise rate, but for the first. Best F1 "
         "is what any threshold on the method's score could reach. Test accuracy is "
         "that of a probe trained again on what is not flagged. Symmetric noise has "
-        "the true class among its draws. cleanlab is given out-of-fold probabilities of "
+        "the true class among its draws. cleanlab has out-of-fold probabilities of "
         "a logistic regression.",
     ]
     for name in dict.fromkeys(r["set"] for r in records):

@@ -156,7 +156,12 @@ def check_fine_tune_options(
 
 
 def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) -> None:
-    extra = {k: v for k, v in (extra or {}).items() if k != "callbacks"}
+    extra = dict(extra or {})
+    callbacks = extra.pop("callbacks", None)
+    if not isinstance(callbacks, (list, tuple, type(None))):
+        raise ValueError(
+            f"The callbacks of {name} are {callbacks!r}; pass a list of them."
+        )
     if "max_epochs" in extra:
         raise ValueError(f"{name} holds max_epochs; set {epochs} instead.")
     ours = sorted(key for key in extra if key.split("__")[0] in _OURS)

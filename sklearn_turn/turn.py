@@ -57,7 +57,7 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         train on all labels.
     noise_filter : {"gmm", "channel"} or estimator, default="gmm"
         Rule that selects the clean labels: :class:`GMMNoiseFilter`, the paper's, by
-        the losses; :class:`~sklearn_turn.selection.NoiseChannelFilter`, by the whole
+        the losses; :class:`NoiseChannelFilter`, by the whole
         prediction; or a filter of your own (:mod:`sklearn_turn.selection.protocol`).
     tau : float in [0, 1], default=None
         A label is clean when its clean probability is greater. None is the filter's

@@ -338,6 +338,7 @@ def test_dropout_and_augmentation_are_on_while_training(on, images, blobs):
     "options, message",
     [
         ({"max_epochs": 5}, "set fft_epochs"),
+        ({"callbacks": "disable"}, "pass a list"),
         ({"module__head": None}, "which the estimator sets itself"),
         ({"classes": [0, 1]}, "which the estimator sets itself"),
         ({"learning_rate": 0.1}, "'learning_rate', which is no argument of a skorch"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,11 @@ from sklearn.utils import (
     column_or_1d,
 )
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _get_feature_names,
+    check_is_fitted,
+    validate_data,
+)
 from torch import Tensor, nn
 
 from .backbones import (
@@ -43,7 +47,7 @@ from .labels import check_labels, encode_labels
 from .parameters import ClassifierParameters, FineTuneParameters
 from .task import Result, Selection, Task
 from .training.device import Runtime, free_memory, seeded
-from .training.inference import forward_all
+from .training.inference import forward_batches
 from .training.net import history
 from .validation import validated_fit
 
@@ -133,6 +137,7 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             check_consistent_length(source, y)
             y = column_or_1d(y, warn=True)
         else:
+            _get_feature_names(X)  # refuses names of mixed types
             X, y = check_X_y(
                 X,
                 y,
@@ -243,6 +248,10 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         ImageReadError
             If files are missing or cannot be decoded.
         """
+        return np.concatenate([proba.numpy() for proba in self._probabilities(X)])
+
+    def _probabilities(self, X: Any) -> Iterator[Tensor]:
+        """Class probabilities of one batch after the other."""
         source = self._check_predict(X)
         module: Any = self.net_.module_
         runtime = Runtime.of(self)
@@ -253,8 +262,15 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
                 module.embed, source, runtime, memory=self.memory
             )
             source, forward = FeatureRows(features), _Classify(module)
-        logits = forward_all(forward, source, runtime, "predict")
-        return torch.softmax(logits.double(), dim=1).numpy()
+        for logits in forward_batches(forward, source, runtime, "predict"):
+            proba = torch.softmax(logits.cpu().double(), dim=1)
+            if not proba.isfinite().all():
+                raise ValueError(
+                    "The model's outputs are not finite: fine-tuning diverged, or "
+                    "these samples overflow. Fit with a lower fft_lr, or with "
+                    "precision='float32'."
+                )
+            yield proba
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Most probable class of each sample.
@@ -274,8 +290,8 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         NotFittedError, ValueError, ImageReadError
             As :meth:`predict_proba`.
         """
-        codes = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[codes]
+        codes = [proba.argmax(dim=1).numpy() for proba in self._probabilities(X)]
+        return self.classes_[np.concatenate(codes)]
 
     def _check_predict(self, X: Any) -> Source:
         check_is_fitted(self)

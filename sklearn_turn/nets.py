@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from skorch.callbacks import LRScheduler
 from torch import nn
 
 from .parameters import FineTuneParameters, ProbeParameters
@@ -15,6 +16,7 @@ from .training.batches import RandomOrder, RowBatches, on_device
 from .training.modules import Classifier
 from .training.net import Net
 from .training.optimizers import make_optimizer
+from .training.schedules import CosineSchedule
 
 Options = dict[str, Any]
 
@@ -65,12 +67,16 @@ def make_net(
     if any(isinstance(_callback(entry), RandomOrder) for entry in added):
         # The user's selects the samples of each epoch, and ours would do so as well.
         callbacks = [c for c in callbacks if not isinstance(c[1], RandomOrder)]
+    if any(isinstance(_callback(entry), LRScheduler) for entry in added):
+        callbacks = [c for c in callbacks if not isinstance(c[1], CosineSchedule)]
     if "optimizer" in extra:
         # Another optimiser takes none of our options but the learning rate.
         options = {k: v for k, v in options.items() if not k.startswith("optimizer__")}
     if "criterion" in extra:
         options = {k: v for k, v in options.items() if not k.startswith("criterion")}
     batch_size = extra.get("batch_size", options.get("batch_size", 1))
+    if batch_size == -1:  # skorch's word for all
+        batch_size = len(task.y)
     return Net(
         Classifier,
         **{
@@ -103,18 +109,35 @@ def _loaders(task: Task, extra: Mapping[str, Any], batch_size: int) -> Options:
     options = {f"iterator_valid__{k}": v for k, v in valid.items()}
     if task.is_frozen and not any(k.startswith("iterator_train") for k in extra):
         return {**options, "iterator_train": RowBatches}
-    train["persistent_workers"] = train["num_workers"] > 0
+    n_workers = extra.get("iterator_train__num_workers", train["num_workers"])
+    train["persistent_workers"] = n_workers > 0
     return {**options, **{f"iterator_train__{k}": v for k, v in train.items()}}
 
 
-def fit_net(net: Net, task: Task) -> Net:
-    """Train a net on a task, or only initialise it for no epochs; return it."""
+def fit_net(net: Net, task: Task, *, rate: str = "fft_lr") -> Net:
+    """Train a net on a task, or only initialise it for no epochs; return it.
+
+    Raises
+    ------
+    ValueError
+        If training diverged; the message names the parameter of the learning ``rate``.
+    """
     if net.max_epochs:
         # The labels once more, for a stratified train_split.
         net.fit(on_device(task.dataset, task.runtime.device), task.y)
     else:
         net.initialize()
     net.forget_optimizer()
+    net.module_.eval()
+    # Finite weights may still overflow: two samples tell.
+    logits = net.evaluation_step(task.dataset.__getitems__(range(2)))
+    finite = all(bool(t.isfinite().all()) for t in (logits, *net.module_.parameters()))
+    finite &= all(np.isfinite(row.get("train_loss", 0.0)) for row in net.history)
+    if not finite:
+        raise ValueError(
+            f"Training diverged: the loss or the weights are not finite. Lower {rate}, "
+            f"which was {net.lr:g}."
+        )
     return net
 
 
@@ -157,13 +180,20 @@ def check_fine_tune_options(
 
 def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) -> None:
     extra = dict(extra or {})
-    callbacks = extra.pop("callbacks", None)
-    if not isinstance(callbacks, (list, tuple, type(None))):
-        raise ValueError(
-            f"The callbacks of {name} are {callbacks!r}; pass a list of them."
-        )
+    _check_callbacks(name, extra.pop("callbacks", None), "train_split" in extra)
     if "max_epochs" in extra:
         raise ValueError(f"{name} holds max_epochs; set {epochs} instead.")
+    if not callable(extra.get("train_split") or Net):
+        raise ValueError(
+            f"The train_split of {name} is {extra['train_split']!r}; pass an object "
+            "such as skorch.dataset.ValidSplit(5)."
+        )
+    for key in ("iterator_train__sampler", "iterator_train__batch_sampler"):
+        if key in extra:
+            raise ValueError(
+                f"{name} holds {key!r}, but the estimator chooses the samples of each "
+                "epoch. For another choice, pass a callback derived from Cleansing."
+            )
     ours = sorted(key for key in extra if key.split("__")[0] in _OURS)
     if ours:
         raise ValueError(
@@ -178,6 +208,34 @@ def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) 
         hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
         raise ValueError(
             f"{name} holds {unknown[0]!r}, which is no argument of a skorch net.{hint}"
+        )
+
+
+def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
+    if not isinstance(callbacks, (list, tuple, type(None))):
+        raise ValueError(
+            f"The callbacks of {name} are {callbacks!r}; pass a list of them."
+        )
+    for entry in callbacks or []:
+        callback = _callback(entry)
+        if isinstance(callback, type):
+            raise ValueError(
+                f"{name} holds the class {callback.__name__} as a callback; pass an "
+                f"instance: {callback.__name__}()."
+            )
+        monitored = str(getattr(callback, "monitor", ""))
+        if monitored.startswith("valid") and not has_split:
+            raise ValueError(
+                f"{name} holds {type(callback).__name__}, which monitors "
+                f"{monitored!r}, but no validation set: add "
+                "'train_split': skorch.dataset.ValidSplit(5)."
+            )
+    given = [entry[0] for entry in callbacks or [] if isinstance(entry, tuple)]
+    taken = sorted({*given} & {"cosine", "order", "cleansing"})
+    if taken:
+        raise ValueError(
+            f"{name} names a callback {taken[0]!r}, as the estimator does; choose "
+            "another name."
         )
 
 

@@ -40,7 +40,9 @@ class OutOfFoldEvidence:
         self, task: Task, parameters: ProbeParameters, loss: Options, n_folds: int
     ):
         self.task = task
-        self.parameters = parameters
+        # The user's callbacks are for the probe that is kept.
+        extra = {**(parameters.lp_params or {}), "callbacks": []}
+        self.parameters = parameters.probe_only(lp_params=extra)
         self.loss = loss
         self.folds = deal_folds(task.y, n_folds, task.random_state)
         self.of_frozen = self._log_proba(task.frozen)

@@ -231,6 +231,11 @@ class ProbeParameters:
     lp_batch_size: int | None = parameter(default=None, legal=[_POSITIVE, None])
     lp_params: dict[str, Any] | None = parameter(default=None, legal=[dict, None])
 
+    def probe_only(self, **changes: Any) -> ProbeParameters:
+        """These parameters without the rest of an estimator, some of them changed."""
+        values = {f.name: getattr(self, f.name) for f in fields(ProbeParameters)}
+        return ProbeParameters(**{**values, **changes})
+
 
 @with_parameters
 class FineTuneParameters:
@@ -266,7 +271,8 @@ class FineTuneParameters:
         images differ in meaning, as with digits.
     fft_params : dict, default=None
         More arguments for the skorch net of fine-tuning, such as ``callbacks``,
-        ``train_split`` or ``optimizer__param_groups``.
+        ``train_split`` or ``optimizer__param_groups``. A callback that is a skorch
+        ``LRScheduler`` takes the place of the cosine schedule.
     """
 
     fft_epochs: int = parameter(default=4, legal=[_COUNT])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .exceptions import CollapsedProbeWarning
 from .inputs import FeatureRows
-from .losses import CrossEntropyLoss
+from .losses import CrossEntropyLoss, GCELoss
 from .nets import Options, Start, fit_net, make_net
 from .parameters import FineTuneParameters, ProbeParameters
 from .task import Task
@@ -87,7 +87,8 @@ def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
     """
     task = task.frozen
     probe = _fit_probe(task, parameters, loss)
-    if not parameters.lp_epochs or loss == CROSS_ENTROPY or not _collapsed(probe, task):
+    robust = type(probe.criterion_) is GCELoss and probe.criterion_.q > 0
+    if not robust or not parameters.lp_epochs or not _collapsed(probe, task):
         return probe
     warnings.warn(
         f"The linear probe trained by {_named(loss)} predicts far fewer classes than "
@@ -96,7 +97,7 @@ def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
         CollapsedProbeWarning,
         stacklevel=5,
     )
-    return _fit_probe(task, parameters, CROSS_ENTROPY)
+    return _fit_probe(task, _without_criterion(parameters), CROSS_ENTROPY)
 
 
 def _fit_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
@@ -119,7 +120,7 @@ def _fit_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
         verbose=0,
         **loss,
     )
-    return fit_net(net, task)
+    return fit_net(net, task, rate="lp_lr")
 
 
 def fine_tune(
@@ -151,6 +152,22 @@ def fine_tune(
     -------
     Net
     """
+    return fit_net(
+        _fine_tuning_net(
+            task, parameters, start, loss, warmup_epochs, callbacks=callbacks
+        ),
+        task,
+    )
+
+
+def _fine_tuning_net(
+    task: Task,
+    parameters: FineTuneParameters,
+    start: Start,
+    loss: Options = CROSS_ENTROPY,
+    warmup_epochs: int = 0,
+    callbacks: Sequence[tuple[str, Any]] = (),
+) -> Net:
     if task.is_frozen:
         # Only a head on features: train it as a probe is.
         optimizer, decay, momentum = "adamw", 0.0, 0.0
@@ -179,7 +196,7 @@ def fine_tune(
         options["optimizer__momentum"] = momentum
     schedule = ("cosine", CosineSchedule(parameters.fft_lr_warmup))
     callbacks = callbacks or [("order", RandomOrder(task.random_state))]
-    net = make_net(
+    return make_net(
         task,
         start,
         parameters.fft_params,
@@ -187,7 +204,20 @@ def fine_tune(
         **options,
         **loss,
     )
-    return fit_net(net, task)
+
+
+def check_fine_tune(task: Task, parameters: FineTuneParameters) -> None:
+    """Raise for options that fine-tuning would fail on, before other work is done.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Of torch, skorch or the backbone, for options they do not take.
+    """
+    if not parameters.fft_epochs:
+        return
+    with torch.random.fork_rng(devices=[]):  # fits are the same with and without
+        _fine_tuning_net(task, parameters, fresh_start(task)).initialize()
 
 
 def assemble(task: Task, start: Start) -> Net:
@@ -217,6 +247,12 @@ def _collapsed(probe: Net, task: Task) -> bool:
 def _perplexity(counts: NDArray[np.integer]) -> float:
     shares = counts[counts > 0] / counts.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _without_criterion(parameters: ProbeParameters) -> ProbeParameters:
+    extra = dict(parameters.lp_params or {})
+    kept = {k: v for k, v in extra.items() if not k.startswith("criterion")}
+    return parameters.probe_only(lp_params=kept)
 
 
 def _batch_size(n_samples: int, *, steps: int, most: int, least: int) -> int:

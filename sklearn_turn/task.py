@@ -89,7 +89,18 @@ class Task:
         features = extract_features(
             self.embed, self.source, self.runtime, memory=self.memory
         )
+        _check_finite(features)
         return self.on_features(features)
+
+
+def _check_finite(features: Tensor) -> None:
+    bad = ~features.isfinite().all(dim=1)
+    if bad.any():
+        raise ValueError(
+            f"The backbone's features of {int(bad.sum())} of {len(bad)} samples are "
+            f"not finite, first at position {int(bad.int().argmax())}. Set "
+            "precision='float32', or drop these samples."
+        )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .selection.protocol import (
     make_filter,
 )
 from .steps import (
+    check_fine_tune,
     fine_tune,
     fresh_start,
     linear_probe,
@@ -165,6 +166,8 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         noise_filter = make_filter(self.noise_filter, self.tau)
         wanted = {evidence_of(noise_filter)}
 
+        check_fine_tune(task, self)
+
         # Step 1: linear probing, on features computed once.
         probe, start = None, fresh_start(task)
         loss = {"criterion": GCELoss, "criterion__q": self.q}
@@ -196,6 +199,7 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
             random_state=task.random_state,
         )
         net = fine_tune(task, self, start, callbacks=[("cleansing", cleansing)])
+        cleansing.forget_data()
         if self.fft_epochs:
             fitted, losses = cleansing.noise_filter_, cleansing.losses_
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import skorch
 import torch
@@ -123,7 +125,8 @@ class Interrupt(Callback):
 
     def on_batch_end(self, net, training=False, **kwargs):
         if training and len(net.history) == self.epoch:
-            raise KeyboardInterrupt
+            # What Python does when the signal arrives.
+            signal.default_int_handler(signal.SIGINT, None)
 
 
 class Spy(nn.Module):

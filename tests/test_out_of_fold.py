@@ -7,8 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
+from support import tiny
 from torch import nn
 
+from sklearn_turn import TURNClassifier
 from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.losses import GCELoss
@@ -98,3 +101,42 @@ def test_memorised_labels_are_found_out_of_fold():
     refine = OutOfFoldEvidence(_task(X, y), parameters, GCE, 5)
     losses = refine.first()["losses"][:, 0]
     assert np.median(losses[:30]) > 2 * np.median(losses[30:])
+
+
+def test_tuned_and_frozen_features_are_averaged(images):
+    clf = tiny(cleansing_folds=3, fft_epochs=2)
+    seen = []
+    original = OutOfFoldEvidence._log_proba
+
+    def noted(self, task):
+        seen.append(original(self, task))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OutOfFoldEvidence, "_log_proba", noted)
+        clf.fit(images.X, images.y)
+    frozen, tuned = seen
+    logits = (frozen + tuned) / 2
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(60), images.y]
+    np.testing.assert_allclose(clf.losses_, expected, rtol=1e-6)
+
+
+def test_the_users_callbacks_are_for_the_probe_that_is_kept(blobs):
+    class Sizes(Callback):
+        seen = []
+
+        def on_train_begin(self, net, X=None, **kwargs):
+            self.seen.append(len(X))
+
+    clf = TURNClassifier(
+        cleansing_folds=3, fft_epochs=0, lp_params={"callbacks": [Sizes()]}
+    )
+    clf.fit(blobs.X, blobs.y)
+    assert Sizes.seen == [300]
+
+
+def test_a_fitted_classifier_keeps_no_data(images):
+    clf = tiny(noise_filter="channel").fit(images.X, images.y)
+    cleansing = dict(clf.net_.callbacks_)["cleansing"]
+    assert cleansing.refine is cleansing.first_evidence is None
+    assert cleansing.evidence_ == {}

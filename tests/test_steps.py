@@ -10,9 +10,16 @@ import torch
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
 from skorch.dataset import ValidSplit
-from support import Count, Fixed, Interrupt, pool, tiny, tuning
+from support import Count, Fixed, Interrupt, Pool, Tally, pool, tiny, tuning
 from torch import nn
 
 from sklearn_turn import Cleansing, FeatureExtractor, TURNClassifier
@@ -59,6 +66,7 @@ def test_a_last_batch_of_one_does_not_stop_batch_norm(cleansing, images):
         lp_epochs=1,
         fft_epochs=1,
         fft_batch_size=4,
+        freeze_batch_norm=False,
         cleansing=cleansing,
         noise_filter=everything,
         random_state=0,
@@ -73,6 +81,7 @@ def test_baseline_survives_a_last_batch_of_one(images):
         input_size=32,
         fft_epochs=1,
         fft_batch_size=20,
+        freeze_batch_norm=False,
         random_state=0,
     ).fit(images.X[:21], images.y[:21])
     assert np.isfinite(clf.predict_proba(images.X)).all()
@@ -339,12 +348,16 @@ def test_dropout_and_augmentation_are_on_while_training(on, images, blobs):
     [
         ({"max_epochs": 5}, "set fft_epochs"),
         ({"callbacks": "disable"}, "pass a list"),
+        ({"callbacks": [Checkpoint]}, r"instance: Checkpoint\(\)"),
+        ({"callbacks": [("cosine", Count())]}, "choose another name"),
+        ({"callbacks": [EarlyStopping()]}, r"EarlyStopping.*'train_split'"),
+        ({"train_split": 0.2}, "ValidSplit"),
+        ({"iterator_train__sampler": []}, "chooses the samples"),
         ({"module__head": None}, "which the estimator sets itself"),
         ({"classes": [0, 1]}, "which the estimator sets itself"),
         ({"learning_rate": 0.1}, "'learning_rate', which is no argument of a skorch"),
         ({"optimiser__eps": 1}, "Did you mean 'optimizer'"),
     ],
-    ids=str,
 )
 def test_options_that_are_none_are_refused_before_training(options, message, blobs):
     trained = Count()
@@ -352,3 +365,152 @@ def test_options_that_are_none_are_refused_before_training(options, message, blo
     with pytest.raises(ValueError, match=f"fft_params.*{message}"):
         clf.fit(blobs.X, blobs.y)
     assert not hasattr(trained, "epochs")
+
+
+@pytest.mark.parametrize("on", ["images", "features"])
+def test_scoring_callbacks_of_skorch(on, images, blobs):
+    X, y = (images.X, images.y) if on == "images" else (blobs.X, blobs.y)
+    scores = [
+        EpochScoring("accuracy", name="valid_accuracy", lower_is_better=False),
+        EpochScoring("accuracy", name="train_accuracy", on_train=True),
+        BatchScoring("accuracy", name="batch_accuracy"),
+    ]
+    params = {"train_split": ValidSplit(4), "callbacks": scores}
+    clf = tiny(lp_epochs=20, fft_params=params).fit(X, y)
+    for row in tuning(clf):
+        assert 0.5 < row["valid_accuracy"] <= 1
+        assert 0.5 < row["train_accuracy"] <= 1
+
+
+def test_a_scheduler_of_ones_own_takes_the_place_of_ours(images):
+    def rates(**options):
+        record = []
+
+        class Record(Callback):
+            def on_batch_end(self, net, training=False, **kwargs):
+                if training:
+                    record.append(net.optimizer_.param_groups[0]["lr"])
+
+        own = LRScheduler("StepLR", step_size=1, gamma=0.1)
+        tiny(
+            fft_lr=0.01, cleansing=None, fft_params={"callbacks": [own, Record()]}
+        ).fit(images.X, images.y)
+        return record
+
+    assert sorted(set(rates())) == pytest.approx([0.001, 0.01])
+
+
+@pytest.mark.parametrize("where", ["epoch", "batch", "helper"])
+def test_a_callback_may_end_training(where, images):
+    """By the statement that skorch's callbacks use, wherever it stands."""
+
+    class Budget(Callback):
+        def stop(self):
+            raise KeyboardInterrupt
+
+        def on_epoch_end(self, net, **kwargs):
+            if where == "epoch":
+                raise KeyboardInterrupt
+            if where == "helper":
+                self.stop()
+
+        def on_batch_end(self, net, **kwargs):
+            if where == "batch":
+                raise KeyboardInterrupt
+
+    clf = tiny(fft_epochs=5, fft_params={"callbacks": [Budget()]})
+    clf.fit(images.X, images.y)
+    assert len(tuning(clf)) <= 1
+    assert clf.predict(images.X).shape == (60,)
+
+
+@pytest.mark.parametrize("cleansing", ["epoch", "once", None])
+def test_training_that_diverges_in_its_last_epoch_is_an_error(cleansing, images):
+    options = {"fft_epochs": 1, "fft_lr": 1e30, "fft_optimizer": "sgd"}
+    clf = tiny(backbone="letters", input_size=None, cleansing=cleansing, **options)
+    with pytest.raises(ValueError, match=r"Training diverged.*Lower fft_lr"):
+        clf.fit(images.X, images.y)
+    with pytest.raises(NotFittedError):
+        clf.predict(images.X)
+
+
+@pytest.mark.parametrize("kind", [TURNClassifier, LinearProbing])
+def test_features_that_are_not_finite_are_named(kind, images):
+    class Overflow(nn.Module):
+        def forward(self, X):
+            means = X.mean(dim=(2, 3))
+            return torch.where(means.sum(1, keepdim=True) > 2.5, torch.inf, means)
+
+    X = images.X.copy()
+    X[7] = 255
+    with pytest.raises(ValueError, match=r"1 of 60 samples.*position 7"):
+        kind(Overflow(), input_size=8).fit(X, images.y)
+
+
+def test_a_fitted_module_neither_augments_nor_drops_out(images):
+    for clf in (tiny(), tiny(fft_epochs=0)):
+        assert not clf.fit(images.X, images.y).net_.module_.training
+
+
+def test_validation_is_in_evaluation_mode(images):
+    modes = set()
+
+    class Watch(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            modes.add((training, net.module_.training))
+
+    params = {"train_split": ValidSplit(4), "callbacks": [Watch()]}
+    tiny(fft_params=params).fit(images.X, images.y)
+    assert modes == {(True, True), (False, False)}
+
+
+def test_the_probes_warm_up_reaches_it():
+    X, y = make_blobs(200, centers=20, n_features=5, random_state=0)
+    losses = [
+        LinearProbing(loss="gce", lp_epochs=4, lp_warmup_epochs=n, random_state=0)
+        .fit(X, y)
+        .history_[0]["train_loss"]
+        for n in (0, 1)
+    ]
+    assert losses[0] < 1.5 < 2.5 < losses[1]
+
+
+def test_a_backbone_may_keep_tensors_between_calls(images):
+    """As rotary embeddings and masks are kept, by batch size."""
+
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(3))
+            self.kept = {}
+
+        def forward(self, X):
+            n = len(X)
+            if n not in self.kept:
+                self.kept[n] = torch.arange(1.0, n + 1)[:, None] * 0 + 1
+            return X.mean(dim=(2, 3)) * self.gain * self.kept[n]
+
+    clf = tiny(backbone=Keeping(), cleansing=None, batch_size=60, fft_batch_size=60)
+    assert clf.fit(images.X, images.y).predict(images.X).shape == (60,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fft_params": {"optimizer__bogus": 1}}, {"fft_layer_decay": 0.7}],
+    ids=["optimiser", "layers"],
+)
+def test_bad_options_of_fine_tuning_cost_no_pass(options, images):
+    tally = Tally()
+    clf = tiny(backbone=lambda: Pool(tally), **options)
+    with pytest.raises((TypeError, ValueError)):
+        clf.fit(images.X, images.y)
+    assert tally.evaluated == 0
+
+
+@pytest.mark.parametrize("on", ["images", "features"])
+def test_one_batch_of_all(on, images, blobs):
+    X, y = (images.X, images.y) if on == "images" else (blobs.X, blobs.y)
+    count = Count()
+    options = {"batch_size": -1, "callbacks": [count]}
+    tiny(cleansing=None, fft_params=options).fit(X, y)
+    assert count.batches == 2

@@ -42,7 +42,7 @@ def describe(embed: Embedder) -> dict[str, Any]:
     return description
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def probe_features(
     embed: Embedder, example: Tensor | None = None
 ) -> NDArray[np.float32]:

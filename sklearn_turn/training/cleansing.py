@@ -122,11 +122,10 @@ class Cleansing(RandomOrder):
                 f"{counts.max()} clean per class)"
             )
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A pickle holds what was found, not the data it was found in.
-        data: dict[str, Any] = {"first_evidence": None, "refine": None, "evidence_": {}}
-        state = self.__dict__.copy()
-        return state | {name: data[name] for name in data if name in state}
+    def forget_data(self) -> None:
+        """Keep what was found, not the data it was found in."""
+        self.first_evidence, self.refine = None, None
+        self.evidence_: Evidence = {}
 
     def _cleanse(self, net: Any, dataset: Any) -> None:
         root, rows = root_and_rows(dataset)

@@ -7,12 +7,14 @@ import gc
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import joblib
 import torch
 
 from ..parameters import RunParameters
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,17 @@ class Runtime:
         }
 
 
+def moved(batch: T, device: str | torch.device) -> T:
+    """A batch, or any tensor, on a device.
+
+    Copies overlap with what follows on CUDA only: elsewhere the source could be freed
+    before it is read.
+    """
+    there = torch.device(device)
+    on: T = batch.to(there, non_blocking=there.type == "cuda")  # type: ignore[attr-defined]
+    return on
+
+
 def _resolve_device(name: str | torch.device) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
@@ -92,12 +105,12 @@ def _resolve_device(name: str | torch.device) -> torch.device:
     here = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
-    }
-    if (device.index or 0) >= here.get(device.type, 1):
+    }.get(device.type, 1)
+    if (device.index or 0) >= here:
         raise ValueError(
-            f"device={str(name)!r}, but torch sees {here[device.type]} devices of "
-            f"type {device.type!r} here. Use device='auto' or 'cpu', or install a "
-            "torch build and driver for that device."
+            f"device={str(name)!r}, but torch sees {here} devices of type "
+            f"{device.type!r} here. Use device='auto' or 'cpu', or install a torch "
+            "build and driver for that device."
         )
     return device
 

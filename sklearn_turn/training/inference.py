@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ..inputs import Source
 from .batches import already_a_batch
-from .device import Runtime, progress
+from .device import Runtime, moved, progress
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ def steps(
         What ``step`` returns.
     """
     for batch in progress(batches, description, verbose):
-        with torch.inference_mode():
+        # Not inference mode: what a module keeps from here could not be trained with.
+        with torch.no_grad():
             result = step(batch)
         yield result
 
@@ -66,7 +67,6 @@ def join(parts: Iterable[dict[str, Tensor]], n_samples: int) -> dict[str, Tensor
     for outputs in parts:
         for name, output in outputs.items():
             if name not in results:
-                # Outside of inference mode: training may use it.
                 shape = (n_samples, *output.shape[1:])
                 results[name] = torch.empty(shape, dtype=output.dtype)
             end = start + len(output)
@@ -95,7 +95,7 @@ def forward_batches(
     module = module.to(runtime.device).eval()
     return steps(
         batches_of(source, runtime),
-        lambda batch: module(batch.to(runtime.device, non_blocking=True)),
+        lambda batch: module(moved(batch, runtime.device)),
         description=description,
         verbose=runtime.verbose,
     )

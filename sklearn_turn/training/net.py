@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from ..inputs import Ragged
 from ..losses import CrossEntropyLoss, SampleLoss
 from .batches import Batch, already_a_batch
-from .device import progress
+from .device import moved, progress
 from .optimizers import refine_groups
 
 
@@ -81,7 +82,7 @@ class Net(NeuralNetClassifier):
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         if isinstance(x, (Tensor, Ragged)):
-            return self.module_(x.to(self.device, non_blocking=True))
+            return self.module_(moved(x, self.device))
         return super().infer(x, **fit_params)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class Net(NeuralNetClassifier):
 
     def batch_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch, weighted where the samples have weights."""
-        y = batch.y.to(logits.device, non_blocking=True)
+        y = moved(batch.y, logits.device)
         if len(self.history) <= self.warmup_epochs:
             losses = cross_entropy(logits, y, reduction="none")
         elif isinstance(self.criterion_, SampleLoss):
@@ -122,7 +123,7 @@ class Net(NeuralNetClassifier):
                 f"{type(self.criterion_).__name__} averages over the batch, so that "
                 "samples cannot be weighted. Pass criterion__reduction='none'."
             )
-        weight = batch.weight.to(logits.device, non_blocking=True)
+        weight = moved(batch.weight, logits.device)
         # A batch whose weights are all zero has no loss, and moves nothing.
         return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
 
@@ -136,6 +137,9 @@ class Net(NeuralNetClassifier):
         if not method_name.startswith(("on_batch", "on_grad")):
             super().notify(method_name, **kwargs)
             return
+        # Callbacks of skorch and of users unpack a batch into samples and labels.
+        if isinstance(kwargs.get("batch"), Batch):
+            kwargs["batch"] = kwargs["batch"][:2]
         # Several times a step: only those that listen.
         getattr(self, method_name)(self, **kwargs)
         nothing = getattr(Callback, method_name)
@@ -190,14 +194,22 @@ class Net(NeuralNetClassifier):
 
 
 def _is_early_stop(interrupt: KeyboardInterrupt) -> bool:
-    """Whether a callback asked for it, as skorch's early stopping does, not Ctrl-C."""
+    """Whether a callback raised it to end training, as skorch's do; not Ctrl-C.
+
+    What a statement raised was meant; a signal comes at any other instruction.
+    """
+    in_callback = False
+    raised = False
     traceback = interrupt.__traceback__
-    assert traceback is not None, "it was raised"
-    while traceback.tb_next is not None:
+    while traceback is not None:
+        frame = traceback.tb_frame
+        in_callback |= isinstance(frame.f_locals.get("self"), Callback)
+        raised = frame.f_code.co_code[traceback.tb_lasti] == _RAISE
         traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    by_callback = isinstance(frame.f_locals.get("self"), Callback)
-    return by_callback and frame.f_code.co_name == "on_epoch_end"
+    return in_callback and raised
+
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:

@@ -152,6 +152,14 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         if not used.all():
             source = Subset(source, np.flatnonzero(used))
         classes, codes = encode_labels(np.asarray(y)[used])
+        gone = np.setdiff1d(np.asarray(y), classes)
+        if len(gone):
+            warnings.warn(
+                f"No image of {len(gone)} classes can be read; they are never "
+                f"predicted: {', '.join(map(str, gone[:10]))}.",
+                SkippedImageWarning,
+                stacklevel=4,
+            )
         if len(classes) < 2:
             only = np.asarray(classes)[:1].tolist()
             raise ValueError(
@@ -244,7 +252,8 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         NotFittedError
             Before :meth:`fit`, and after one that failed.
         ValueError
-            If X is of another kind or shape than in :meth:`fit`.
+            If X holds features after images or the reverse, or arrays of another shape
+            than in :meth:`fit`; or if the outputs are not finite.
         ImageReadError
             If files are missing or cannot be decoded.
         """
@@ -299,8 +308,11 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         on_features = isinstance(embed, nn.Identity)
         if is_images(X) == on_features and (on_features or np.ndim(X) == 2):
             fitted, given = ("2-D features", "images")[:: 1 if on_features else -1]
+            if getattr(self, "_is_raw", False):
+                fitted = "RawInputs"
             raise ValueError(
-                f"This {name} was fitted on {fitted}, but X holds {given}."
+                f"This {name} was fitted on {fitted}, but X holds {given}. One image "
+                "of a set is X[:1], with all its dimensions."
             )
         if on_features:
             return FeatureRows(validate_data(self, X, reset=False, dtype=np.float32))

@@ -136,6 +136,12 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 "NoiseFilteredClassifier requires y to be passed, but the target y "
                 "is None."
             )
+        if self.estimator is None and getattr(X, "ndim", 2) > 2:
+            raise ValueError(
+                f"X has {X.ndim} dimensions; the default estimator takes 2. For "
+                "images, put a FeatureExtractor before: "
+                "make_pipeline(FeatureExtractor(...), NoiseFilteredClassifier())."
+            )
         noise_filter = make_filter(self.noise_filter, None)
         check_noise_filter(noise_filter)
         check_labels(y)

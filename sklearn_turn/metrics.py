@@ -61,13 +61,13 @@ def label_issue_ranking_scores(
     is_wrong : array-like of shape (n_samples,), bool
         Which given labels really are wrong.
     label_quality : array-like of shape (n_samples,)
-        Lower means rather wrong: ``clean_proba_``, or a loss times -1.
+        Lower means more likely wrong: ``clean_proba_``, or a loss times -1.
 
     Returns
     -------
     dict
         ``"average_precision"``, ``"auroc"``, and ``"best_f1"``, the highest F1 score
-        that flagging all below some threshold could reach. NaN when no label is
+        of any threshold below which all labels are flagged. NaN when no label is
         wrong, or all are.
 
     Raises
@@ -82,7 +82,7 @@ def label_issue_ranking_scores(
     0.75
     """
     quality = np.asarray(column_or_1d(label_quality), dtype=np.float64)
-    wrong = np.asarray(column_or_1d(is_wrong), dtype=bool)
+    wrong = _mask(is_wrong)
     check_consistent_length(wrong, quality)
     if not np.isfinite(quality).all():
         raise ValueError("label_quality holds NaN or infinity; replace them first.")
@@ -116,7 +116,9 @@ def noise_rate_error(is_wrong: ArrayLike, noise_rate: float) -> float:
     >>> round(noise_rate_error([1, 0, 0, 0, 0], 0.25), 2)
     0.05
     """
-    return float(noise_rate) - float(np.mean(column_or_1d(is_wrong)))
+    if not 0 <= noise_rate <= 1:
+        raise ValueError(f"A noise rate is from 0 to 1, not {noise_rate}.")
+    return float(noise_rate) - float(_mask(is_wrong).mean())
 
 
 def transition_matrix_error(
@@ -156,14 +158,30 @@ def transition_matrix_error(
             "of the same."
         )
     distances = 0.5 * np.abs(first - second).sum(axis=1)
-    weights = None if weights is None else np.asarray(weights, dtype=np.float64)
+    if weights is not None:
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != distances.shape or (weights < 0).any() or not weights.any():
+            raise ValueError(
+                f"weights must be {len(first)} non-negative numbers, not all zero."
+            )
     return float(np.average(distances, weights=weights))
 
 
 def _masks(*masks: ArrayLike) -> tuple[NDArray[np.bool_], ...]:
-    checked = tuple(np.asarray(column_or_1d(mask), dtype=bool) for mask in masks)
+    checked = tuple(_mask(mask) for mask in masks)
     check_consistent_length(*checked)
     return checked
+
+
+def _mask(mask: ArrayLike) -> NDArray[np.bool_]:
+    values = np.asarray(column_or_1d(mask))
+    if not np.isin(values, [0, 1]).all():
+        raise ValueError(
+            "A mask must hold True and False, but there are other values, such as "
+            f"{values[~np.isin(values, [0, 1])][0]!r}. To compare labels, pass "
+            "y != y_true."
+        )
+    return values.astype(bool)
 
 
 def _best_f1(wrong: NDArray[np.bool_], quality: NDArray[np.float64]) -> float:

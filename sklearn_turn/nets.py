@@ -122,23 +122,28 @@ def fit_net(net: Net, task: Task, *, rate: str = "fft_lr") -> Net:
     ValueError
         If training diverged; the message names the parameter of the learning ``rate``.
     """
-    if net.max_epochs:
-        # The labels once more, for a stratified train_split.
-        net.fit(on_device(task.dataset, task.runtime.device), task.y)
-    else:
+    if not net.max_epochs:
         net.initialize()
+        net.module_.eval()
+        return net
+    # The labels once more, for a stratified train_split.
+    net.fit(on_device(task.dataset, task.runtime.device), task.y)
     net.forget_optimizer()
     net.module_.eval()
+    _check_converged(net, task, rate)
+    return net
+
+
+def _check_converged(net: Net, task: Task, rate: str) -> None:
     # Finite weights may still overflow: two samples tell.
     logits = net.evaluation_step(task.dataset.__getitems__(range(2)))
     finite = all(bool(t.isfinite().all()) for t in (logits, *net.module_.parameters()))
     finite &= all(np.isfinite(row.get("train_loss", 0.0)) for row in net.history)
     if not finite:
         raise ValueError(
-            f"Training diverged: the loss or the weights are not finite. Lower {rate}, "
-            f"which was {net.lr:g}."
+            f"Training diverged: the loss, the weights or the outputs are not finite. "
+            f"Lower {rate}, which was {net.lr:g}."
         )
-    return net
 
 
 def check_probe_options(parameters: ProbeParameters) -> None:

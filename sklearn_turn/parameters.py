@@ -195,7 +195,8 @@ class ClassifierParameters(RunParameters, BackboneParameters):
     on_bad_image : {"raise", "skip"}, default="raise"
         Refuse to fit when image files are missing or damaged, or leave them out: they
         are listed in ``skipped_`` and never count as clean. Skipping reads every file
-        once more. Predictions always refuse.
+        once more. Predictions always refuse, also those of a search or a
+        cross-validation: drop bad files before these.
     """
 
     on_bad_image: str = parameter(
@@ -212,8 +213,8 @@ class ProbeParameters:
     lp_epochs : int, default=20
         Epochs of linear probing, the paper's E_LP.
     lp_warmup_epochs : int, default=2
-        The first of them that use cross-entropy: at a fresh head a robust loss has a
-        gradient C^-q times smaller.
+        First epochs of the probe, which use cross-entropy: at a fresh head a robust
+        loss has a gradient C^-q times smaller.
     lp_lr : float, default=None
         Peak learning rate of the probe (AdamW, cosine decay). None is 1e-3 for up to
         192 features, and 1e-3 * sqrt(192 / n_features) for more.

@@ -82,10 +82,10 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
     clean_mask_ : ndarray of shape (n_samples,), bool
         Labels that were clean at the last cleansing, in the order given to ``fit``.
     clean_proba_ : ndarray of shape (n_samples,), float64
-        Probability that each label is clean.
+        Probability that each label is clean; 0 for skipped samples.
     losses_ : ndarray of shape (n_samples,), float64
-        Cross-entropy of each given label at the last cleansing. Absent when
-        ``cleansing`` is None.
+        Cross-entropy of each given label at the last cleansing; NaN for skipped
+        samples. Absent when ``cleansing`` is None.
     noise_filter_ : estimator
         The filter of the last cleansing, fitted on the samples that could be read.
         Absent when ``cleansing`` is None.
@@ -205,5 +205,8 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         else:
             fitted = fit_filter(noise_filter, evidence, task.labels)
             losses = evidence["losses"][:, 0]
+            if self.verbose:
+                n_clean = fitted.clean_mask_.sum()
+                print(f"{n_clean} of {len(task.y)} labels are clean")
         selection = Selection(fitted.clean_mask_, fitted.clean_proba_, losses, fitted)
         return Result(net, probe, selection, is_frozen=not self.fft_epochs)

@@ -9,9 +9,15 @@ import torch
 from PIL import Image
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from support import CLASSIFIERS, Pool, Tally, pool, tiny
+from support import CLASSIFIERS, Fixed, Pool, Tally, pool, tiny
 
-from sklearn_turn import GMMNoiseFilter, TURNClassifier
+from sklearn_turn import (
+    FeatureExtractor,
+    GMMNoiseFilter,
+    NoiseFilteredClassifier,
+    TURNClassifier,
+)
+from sklearn_turn.exceptions import CleansingWarning, SkippedImageWarning
 from sklearn_turn.inputs import RawInputs
 
 
@@ -217,3 +223,61 @@ def test_raw_inputs_and_images_are_not_mistaken(on_images, images):
 def test_one_class_is_named_plainly(blobs):
     with pytest.raises(ValueError, match=r"only one class: 0\.0\.$"):
         TURNClassifier().fit(blobs.X, np.zeros(300))
+
+
+def test_an_empty_list_of_paths_is_a_pattern_that_found_none():
+    for fit in (TURNClassifier().fit, FeatureExtractor("letters").fit):
+        with pytest.raises(ValueError, match="empty list.*check the pattern"):
+            fit([], [])
+
+
+def test_a_frame_with_one_column_of_paths(images, png_files):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"path": png_files})
+    for fit in (tiny().fit, FeatureExtractor("letters").fit):
+        with pytest.raises(TypeError, match=r"Pass the column: X\['path'\]"):
+            fit(frame, images.y)
+    assert tiny().fit(frame["path"], images.y).predict(frame["path"]).shape == (60,)
+
+
+def test_a_missing_path_is_named_with_the_way_out(images, png_files):
+    pd = pytest.importorskip("pandas")
+    paths = pd.Series([*png_files[:-1], None])
+    with pytest.raises(ValueError, match=r"Item 59 of the paths.*dropna"):
+        tiny(on_bad_image="skip").fit(paths, images.y)
+
+
+def test_a_folder_among_the_paths(images, png_files, tmp_path):
+    with pytest.raises(ValueError, match="a folder; datasets.load_image_folder"):
+        tiny().fit([*png_files[:-1], str(tmp_path)], images.y)
+
+
+@pytest.mark.parametrize("dtype, advice", [("uint16", "65535"), ("bool", "float32")])
+def test_the_advice_for_other_types_keeps_the_picture(dtype, advice, images):
+    X = (images.X > 100) if dtype == "bool" else images.X.astype(dtype) * 257
+    with pytest.raises(ValueError, match=advice):
+        tiny().fit(X, images.y)
+    scaled = X.astype("float32") / (1 if dtype == "bool" else 65535)
+    assert tiny(lp_epochs=20).fit(scaled, images.y).score(scaled, images.y) > 0.9
+
+
+def test_a_class_without_a_readable_image_is_named(images, png_files):
+    for index in np.flatnonzero(images.y == 1):
+        with open(png_files[index], "wb") as file:
+            file.write(b"not an image")
+    names = np.array(["cat", "dog", "owl"])[images.y]
+    with pytest.warns(SkippedImageWarning) as caught:
+        clf = tiny(on_bad_image="skip").fit(png_files, names)
+    assert any("never predicted: dog." in str(w.message) for w in caught)
+    assert clf.classes_.tolist() == ["cat", "owl"]
+
+
+def test_images_need_an_extractor_before_the_filtered_classifier(images):
+    with pytest.raises(ValueError, match=r"4 dimensions.*FeatureExtractor"):
+        NoiseFilteredClassifier().fit(images.X, images.y)
+
+
+def test_a_class_that_a_filter_drops_is_named(blobs):
+    clf = TURNClassifier(noise_filter=Fixed(blobs.y != 1), random_state=0)
+    with pytest.warns(CleansingWarning, match="no sample of 1 classes.*: 1. Lower"):
+        clf.fit(blobs.X, blobs.y)

@@ -98,3 +98,22 @@ def test_matrix_error_is_the_mean_total_variation():
 def test_a_matrix_that_is_none_is_refused(T, message):
     with pytest.raises(ValueError, match=message):
         transition_matrix_error(np.eye(3), T)
+
+
+def test_labels_are_no_masks():
+    with pytest.raises(ValueError, match=r"True and False.*y != y_true"):
+        label_issue_scores([0, 1, 2], [0, 1, 1])
+    with pytest.raises(ValueError, match=r"True and False"):
+        label_issue_ranking_scores(["a", "b"], [0.1, 0.2])
+
+
+@pytest.mark.parametrize("rate", [-0.1, 7, np.nan])
+def test_a_rate_is_a_share(rate):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        noise_rate_error([True, False], rate)
+
+
+@pytest.mark.parametrize("weights", [[0, 0], [1, -1], [1, 2, 3]])
+def test_weights_that_are_none_are_refused(weights):
+    with pytest.raises(ValueError, match="weights must be 2 non-negative"):
+        transition_matrix_error(np.eye(2), np.eye(2), weights=weights)

@@ -71,12 +71,13 @@ def located(name: str) -> tuple[str, dict[str, Any]]:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise _missing_weights(name, "none are published")
-    if not config.hf_hub_id or config.custom_load:
+    if not config.hf_hub_id:
         return name, {}
     # Unlike other people's, timm's models keep their weights once they are published.
     file = _cached(config.hf_hub_id, _WEIGHTS)
     if file is not None:
-        return name, {"pretrained_cfg_overlay": {"file": file}}
+        # Not in the layout of the model's authors, which some would be read by.
+        return name, {"pretrained_cfg_overlay": {"file": file, "custom_load": False}}
     if why_not := _unreachable():
         raise _missing_weights(name, why_not)
     return name, {}

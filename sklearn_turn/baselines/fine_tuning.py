@@ -29,7 +29,7 @@ class FullFineTuning(LossParameters, FineTuneParameters, BaseClassifier):
     fft_epochs : int, default=5
         The paper gives its baselines one epoch more than TURN.
     fft_warmup_epochs : int, default=1
-        The first of them that use cross-entropy: at a fresh head a robust loss has a
+        First epochs, which use cross-entropy: at a fresh head a robust loss has a
         gradient C^-q times smaller.
 
     Attributes

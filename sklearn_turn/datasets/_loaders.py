@@ -158,6 +158,16 @@ def load_dataset(
     >>> load_dataset(pairs).target.tolist()
     [0, 1, 0, 1, 0, 1]
     """
+    if isinstance(dataset, Mapping):
+        raise TypeError(
+            f"The dataset is a {type(dataset).__name__} of "
+            f"{', '.join(map(str, dataset))}; pass one of these."
+        )
+    if not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"The dataset, a {type(dataset).__name__}, has no length and no order. "
+            "Pass a map-style one, without streaming."
+        )
     data = DatasetImages(dataset, image=image)
     target = np.asarray(_labels(dataset, label))
     if len(target) != len(data):

@@ -36,13 +36,19 @@ class ArrayImages(Source):
     def __init__(self, array: NDArray[Any]):
         self.array = array
         self.item_shape = tuple(array.shape[1:])
+        if 0 in self.item_shape:
+            raise ValueError(f"Images of shape {self.item_shape} have no pixels.")
         self._channels_last = array.ndim == 4 and _are_last(self.item_shape)
         if array.dtype.kind == "f":
             self._check_floats()
         elif array.dtype != np.uint8:
+            convert = {
+                "u": "X.astype('float32') / 65535 scales 16 bits",
+                "b": "X.astype('float32') does",
+            }.get(array.dtype.kind, "X.astype('uint8') does, for values in 0..255")
             raise ValueError(
                 f"Images must be uint8 in 0..255 or floats in [0, 1], not "
-                f"{array.dtype}. Convert them, for example with X.astype('uint8')."
+                f"{array.dtype}. Convert them: {convert}."
             )
 
     def _check_floats(self) -> None:

@@ -129,7 +129,10 @@ def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:
 def _read_error(bad: Sequence[Problem], which: str) -> ImageReadError:
     listed = "\n".join(f"  {name}: {why}" for _, name, why in bad[:_LISTED])
     more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-    remedy = "Drop these images with their labels, or fit with on_bad_image='skip'."
+    remedy = (
+        "Drop these images with their labels; classifiers of this library do when "
+        "fitted with on_bad_image='skip'."
+    )
     if any(why == _NOT_FOUND for _, _, why in bad):
         remedy = f"Correct the paths (relative ones start at {os.getcwd()}). {remedy}"
     return ImageReadError(
@@ -139,6 +142,10 @@ def _read_error(bad: Sequence[Problem], which: str) -> ImageReadError:
 
 def check_is_file(path: str) -> None:
     """Raise if a path leads to no file, in fewer words than Python."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            "a folder; datasets.load_image_folder(folder) lists its images"
+        )
     if not os.path.isfile(path):
         raise FileNotFoundError(_NOT_FOUND)
 

@@ -41,6 +41,7 @@ def is_images(X: Any) -> bool:
     if isinstance(X, (Source, torch.utils.data.Dataset)) or _is_hf(X, "Dataset"):
         return True
     if hasattr(X, "columns"):
+        _check_is_table(X)
         return False
     first = _first(X)
     _check_is_sample(first)
@@ -61,8 +62,8 @@ def is_images(X: Any) -> bool:
         )
     if dimensions > 2 and getattr(X.dtype, "kind", "f") not in "uifb":
         raise ValueError(
-            f"X is an array of {X.dtype}, not of numbers. Convert images, for example "
-            "with X.astype('uint8')."
+            f"X is an array of {X.dtype}, not of numbers. Convert images to uint8 in "
+            "0..255 or to floats in [0, 1]."
         )
     return dimensions in (3, 4)
 
@@ -86,11 +87,16 @@ def _check_is_set(X: Any) -> None:
         )
     if isinstance(X, Image.Image):
         raise TypeError("X is one image. Pass a list of images: [X].")
+    if isinstance(X, (list, tuple)) and not X:
+        raise ValueError(
+            f"X is an empty {kind}: 0 sample(s). If it came from a pattern of file "
+            "names, check the pattern and the folder."
+        )
     if isinstance(X, Mapping):
         keys = ", ".join(map(repr, list(X)[:5]))
         raise TypeError(
-            f"X is a {kind} with the keys {keys}. Pass one of its values, the one that "
-            "holds the samples."
+            f"X is of type {kind}, with the keys {keys}. Pass one of its values, the "
+            "one that holds the samples."
         )
     if isinstance(X, torch.utils.data.DataLoader):
         raise TypeError("X is a DataLoader. Pass its dataset, X.dataset.")
@@ -100,10 +106,23 @@ def _check_is_set(X: Any) -> None:
             "map-style one."
         )
     if isinstance(X, Set) or (hasattr(X, "__next__") and not hasattr(X, "__len__")):
-        raise TypeError(f"X is a {kind}, without order or length. Pass list(X).")
+        raise TypeError(f"X is of type {kind}, without order or length. Pass list(X).")
     indexable = ("__len__", "__array__", "__array_interface__", "shape")
     if not any(hasattr(X, name) for name in indexable):
-        raise TypeError(f"X is a {kind}, without length. {_ACCEPTED}")
+        raise TypeError(f"X is of type {kind}, without length. {_ACCEPTED}")
+
+
+def _check_is_table(X: Any) -> None:
+    """Raise if a data frame of one column holds paths or images."""
+    if len(X.columns) == 1 and len(X) and hasattr(X, "iloc"):
+        first = X.iloc[0, 0]
+        if isinstance(first, (str, os.PathLike, Image.Image)):
+            name = X.columns[0]
+            raise TypeError(
+                f"X is a data frame with one column of {type(first).__name__}. Pass "
+                f"the column: X[{name!r}]; in a ColumnTransformer, {name!r} and not "
+                f"[{name!r}]."
+            )
 
 
 def _check_is_sample(first: Any) -> None:
@@ -169,6 +188,8 @@ def as_source(X: Any, *, check: bool = True) -> Source:
 def _to_source(X: Any) -> Source:
     if isinstance(X, Source):
         return X
+    if hasattr(X, "columns"):
+        _check_is_table(X)
     _check_is_set(X)
     if isinstance(X, torch.utils.data.Dataset) or _is_hf(X, "Dataset"):
         return DatasetImages(X)

@@ -80,7 +80,8 @@ def _as_path(path: Any, index: int) -> str:
         return os.fspath(path)
     except TypeError:
         raise ValueError(
-            f"Item {index} of the paths is {path!r}, not a path."
+            f"Item {index} of the paths is {path!r}, not a path. Drop such samples "
+            "with their labels; in pandas, frame.dropna(subset=[...]) does."
         ) from None
 
 

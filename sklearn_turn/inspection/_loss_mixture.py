@@ -78,9 +78,9 @@ class LossMixtureDisplay:
         check_is_fitted(estimator)
         if not hasattr(estimator, "noise_filter_"):
             raise ValueError(
-                f"This {type(estimator).__name__} was fitted without cleansing, so "
-                "there are no losses and no mixture to draw. Fit with "
-                "cleansing='epoch' or 'once'."
+                f"This {type(estimator).__name__} holds no mixture to draw. Pass a "
+                "TURNClassifier fitted with cleansing='epoch' or 'once', or a "
+                "NoiseFilteredClassifier; of a pipeline, the last step: pipeline[-1]."
             )
         if not hasattr(estimator.noise_filter_, "mixtures_"):
             raise ValueError(
@@ -88,6 +88,14 @@ class LossMixtureDisplay:
                 "Fit with noise_filter='gmm' to draw one."
             )
         losses = np.asarray(estimator.losses_)
+        if is_wrong is not None:
+            is_wrong = np.asarray(is_wrong)
+            if is_wrong.shape != losses.shape or is_wrong.dtype != bool:
+                raise ValueError(
+                    f"is_wrong must be bool with one entry for each of {len(losses)} "
+                    f"samples, such as y != y_true; it is {is_wrong.dtype} of shape "
+                    f"{is_wrong.shape}."
+                )
         display = cls(
             losses=losses,
             clean_mask=estimator.clean_mask_,

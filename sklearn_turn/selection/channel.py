@@ -36,8 +36,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
               p_i(k) = \mathrm{softmax}(\mathrm{logits}_i / t)_k,
 
     and Bayes' rule gives the probability of every true class, so also that the given
-    label is right. The noise rate need not be known, and is estimated; no rate,
-    from none to more than half, needs other settings, as long as the right label is
+    label is right. The noise rate need not be known: it is estimated, and the same
+    settings serve any rate, even above one half, as long as the right label is
     the most frequent one of each class.
 
     With many classes and few samples, T has more entries than there are wrong labels.

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from ..exceptions import CleansingWarning
 from ..selection import draw_balanced
-from ..selection.protocol import evidence_of, fit_filter, make_filter
+from ..selection.protocol import (
+    check_noise_filter,
+    evidence_of,
+    fit_filter,
+    make_filter,
+)
 from .batches import RandomOrder, root_and_rows
 from .evidence import Evidence, collect_evidence, labels_of
 
@@ -27,9 +32,11 @@ class Cleansing(RandomOrder):
 
     Parameters
     ----------
-    noise_filter : {"gmm"} or estimator, default=None
+    noise_filter : {"gmm", "channel"} or estimator, default=None
         See :mod:`sklearn_turn.selection.protocol`. None is
-        :class:`~sklearn_turn.GMMNoiseFilter`.
+        :class:`~sklearn_turn.GMMNoiseFilter`. The channel underestimates the noise
+        when it is given what a network says of labels it was trained on, as here,
+        unless ``refine`` does better.
     every_epoch : bool, default=True
         False cleanses once, before the first epoch.
     balance : {"min"}, float >= 1 or None, default="min"
@@ -99,6 +106,7 @@ class Cleansing(RandomOrder):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         self.filter_ = make_filter(self.noise_filter, None)
+        check_noise_filter(self.filter_)
         super().on_train_begin(net, **kwargs)
         self.n_passes_ = 0
 
@@ -143,6 +151,17 @@ class Cleansing(RandomOrder):
         self.noise_filter_ = fit_filter(self.filter_, self.evidence_, labels)
         mask = self.noise_filter_.clean_mask_
         self.kept_counts_ = np.bincount(y[mask], minlength=int(y.max()) + 1)
+        lost = np.flatnonzero((self.kept_counts_ == 0) & (np.bincount(y) > 0))
+        if len(lost):
+            names = lost if self.classes is None else self.classes[lost]
+            warnings.warn(
+                f"{type(self.filter_).__name__} selected no sample of "
+                f"{len(lost)} classes, which are not trained on: "
+                f"{', '.join(map(str, names[:10]))}. Lower its threshold, or use "
+                "noise_filter='gmm', which keeps samples of every class.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         self.kept_indices_ = draw_balanced(mask[rows], y[rows], self.balance, self.rng_)
         if 10 * len(self.kept_indices_) < mask[rows].sum():
             warnings.warn(

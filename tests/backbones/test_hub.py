@@ -73,7 +73,8 @@ def load_without_a_hub(name, folder):
     return "\n".join(said), done.stderr, float(seconds)
 
 
-@pytest.mark.parametrize("name", HUB_NAMES)
+# The last one is read in another way by timm: its authors' layout is not torch's.
+@pytest.mark.parametrize("name", [*HUB_NAMES, ALIASES["vit_b16"].timm_name])
 def test_no_network_is_noticed_soon_and_said_once(tmp_path, name):
     said, errors, seconds = load_without_a_hub(name, tmp_path)
     assert f"weights of '{name.partition('.')[0]}" in said
@@ -175,3 +176,14 @@ def test_checkpoint_from_a_url(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "empty"))
     with pytest.raises(WeightsNotFoundError, match="'msn_vit_b' are not available"):
         load_backbone("msn_vit_b")
+
+
+def test_the_default_backbone_comes_from_the_cache(offline, tmp_path):
+    """Though its authors' weights have a layout of their own."""
+    torch.manual_seed(0)
+    model = timm.create_model(ALIASES["vit_b16"].timm_name)
+    assert timm.get_pretrained_cfg(ALIASES["vit_b16"].timm_name).custom_load
+    fill_cache(tmp_path, model)
+    loaded = load_backbone("vit_b16").module.state_dict()
+    for name in ("cls_token", "blocks.11.mlp.fc2.weight"):
+        torch.testing.assert_close(loaded[name], model.state_dict()[name])

@@ -31,9 +31,8 @@ from sklearn_turn.inputs import as_source, is_images
         (((0.0, 1.0), (2.0, 3.0)), False),
         ([np.zeros(4), np.ones(4)], False),
         (pd.DataFrame({"a": [0.0, 1.0]}), False),
-        (pd.DataFrame({"a": ["x", "y"]}), False),
+        (pd.DataFrame({"a": ["x", "y"], "b": ["x", "y"]}), False),
         (np.zeros(3), False),
-        ([], False),
         (np.array([["a", "b"]]), False),
         (np.array([[1, "b"]], dtype=object), False),
         (np.zeros((2, 4), dtype=complex), False),
@@ -78,15 +77,17 @@ class Stream(torch.utils.data.IterableDataset):
 
 PICTURE = np.zeros((8, 8, 3), dtype=np.uint8)
 REFUSED = {
+    "empty list": ([], "empty list.*check the pattern"),
+    "column of paths": (pd.DataFrame({"a": ["x", "y"]}), r"Pass the column: X\['a'\]"),
     "None": (None, "X is None. Pass an array of images"),
     "path": ("a.png", r"one path, 'a.png'. Pass a list of paths: \['a.png'\]"),
     "Path": (Path("a.png"), "one path"),
     "bytes": (b"\x89PNG" * 10_000, "one path"),
     "list of bytes": ([b"a.png"], "holds bytes.*str.*BytesIO"),
     "image": (Image.new("RGB", (8, 8)), r"one image.*\[X\]"),
-    "dict": ({"image": [1], "label": [0]}, "dict with the keys 'image', 'label'"),
-    "set": ({1, 2}, r"a set, without order.*list\(X\)"),
-    "generator": ((i for i in range(3)), r"a generator, without.*list\(X\)"),
+    "dict": ({"image": [1], "label": [0]}, "dict, with the keys 'image', 'label'"),
+    "set": ({1, 2}, r"set, without order.*list\(X\)"),
+    "generator": ((i for i in range(3)), r"generator, without.*list\(X\)"),
     "iterator": (iter([1]), r"list_iterator, without.*list\(X\)"),
     "file": (open, "without length. Pass an array"),
     "5-D": (np.zeros((2, 1, 8, 8, 3)), r"5 dimensions, shape \(2, 1, 8, 8, 3\)"),
@@ -110,7 +111,9 @@ def test_what_is_no_set_of_samples_is_named(case):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("case", ["None", "path", "dict", "stream", "rows"])
+@pytest.mark.parametrize(
+    "case", ["empty list", "column of paths", "path", "dict", "stream", "rows"]
+)
 def test_a_source_is_not_made_of_it_either(case):
     X, match = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=match):

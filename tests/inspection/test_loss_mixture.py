@@ -179,7 +179,7 @@ def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch, absent):
 
 def test_without_cleansing_there_is_nothing_to_draw(blobs):
     clf = TURNClassifier(lp_epochs=1, fft_epochs=1, cleansing=None)
-    with pytest.raises(ValueError, match="fitted without cleansing.*cleansing='epoch'"):
+    with pytest.raises(ValueError, match="no mixture to draw.*cleansing='epoch'"):
         LossMixtureDisplay.from_estimator(clf.fit(blobs.X, blobs.y))
 
 

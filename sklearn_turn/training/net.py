@@ -157,6 +157,7 @@ class Net(NeuralNetClassifier):
             {id(p): name for name, p in named},
             self.module_,
             lr=kwargs.get("lr", self.lr),
+            decays=kwargs.get("weight_decay") != 0,
             layer_decay=self.layer_decay,
         )
         return (groups, *args[1:]), kwargs

@@ -47,6 +47,7 @@ def refine_groups(
     module: nn.Module,
     *,
     lr: float,
+    decays: bool = True,
     layer_decay: float | None = None,
 ) -> list[dict[str, Any]]:
     """Split parameter groups by weight decay and by layer.
@@ -63,6 +64,8 @@ def refine_groups(
         :class:`Classifier`.
     lr : float
         Learning rate of groups without one.
+    decays : bool, default=True
+        Whether there is weight decay at all; without, fewer groups are quicker.
     layer_decay : float, default=None
         Learning rate of each layer relative to the next one.
 
@@ -70,10 +73,12 @@ def refine_groups(
     -------
     list of dict
     """
-    exempt = {name for name, p in module.named_parameters() if p.ndim <= 1}
+    exempt: set[str] = set()
+    if decays:
+        exempt |= {name for name, p in module.named_parameters() if p.ndim <= 1}
     scales: dict[str, float] = {}
     if isinstance(module, Classifier):
-        exempt |= module.undecayed()
+        exempt |= module.undecayed() if decays else set()
         scales = {} if layer_decay is None else module.layer_scales(layer_decay)
     refined: list[dict[str, Any]] = []
     for group in groups:

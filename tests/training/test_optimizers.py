@@ -133,3 +133,8 @@ def test_optimizer_options_win_over_ours():
         )
         assert optimizer.defaults["fused"] is fused
         assert optimizer.defaults["momentum"] == 0.9
+
+
+def test_without_decay_there_is_one_group():
+    net = _net(nn.Linear(3, 2), optimizer__weight_decay=0.0)
+    assert len(net.optimizer_.param_groups) == 1

@@ -298,3 +298,11 @@ def test_transition_matrix_with_unusable_labels(labels):
         noise.transition_matrix(["a", "b"], ["a", "b"], labels=labels)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         noise.transition_matrix(["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize("rate", ["0.2", None, float("nan"), 2])
+def test_a_rate_that_is_none_is_named(rate):
+    with pytest.raises(
+        ValueError, match=rf"noise_rate must be in \[0, 1\], got {rate!r}"
+    ):
+        noise.symmetric([0, 1] * 5, rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -232,9 +233,9 @@ def _check_labels(y: ArrayLike, name: str) -> NDArray[Any]:
 
 def encode_checked(y: ArrayLike, noise_rate: float) -> tuple[NDArray[Any], Codes]:
     """Check what every generator takes; return the classes and each sample's code."""
-    if not 0 <= noise_rate <= 1:
+    if not isinstance(noise_rate, Real) or not 0 <= noise_rate <= 1:
         raise ValueError(
-            f"noise_rate must be in [0, 1], got {noise_rate}; 40 % is 0.4."
+            f"noise_rate must be in [0, 1], got {noise_rate!r}; 40 % is 0.4."
         )
     classes, codes = encode_labels(_check_labels(y, "y"))
     if len(classes) < 2:

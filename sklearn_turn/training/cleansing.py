@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,16 @@ class Cleansing(RandomOrder):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         self.filter_ = make_filter(self.noise_filter, None)
         check_noise_filter(self.filter_)
+        balance = self.balance
+        if not (
+            balance is None
+            or balance == "min"
+            or (isinstance(balance, Real) and balance >= 1)
+        ):
+            raise ValueError(
+                f"balance must be 'min', a number of at least 1 or None, not "
+                f"{balance!r}."
+            )
         super().on_train_begin(net, **kwargs)
         self.n_passes_ = 0
 

@@ -330,3 +330,16 @@ def test_a_filter_is_given_what_it_asks_for_and_the_labels(evidence, numbered):
     spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     width = {"losses": 1, "log_proba": 3}[evidence]
     assert asked == [((300, width), names[y].tolist())]
+
+
+@pytest.mark.parametrize("balance", ["max", 0.5, [1]], ids=str)
+def test_a_balance_that_is_none(balance, numbered):
+    net = spy_net(callbacks=[Cleansing(balance=balance)])
+    with pytest.raises(ValueError, match="balance must be 'min', a number"):
+        net.fit(*numbered)
+
+
+def test_a_filter_must_be_an_instance(numbered):
+    net = spy_net(callbacks=[Cleansing(GMMNoiseFilter)])
+    with pytest.raises(TypeError, match=r"pass an instance: GMMNoiseFilter\(\)"):
+        net.fit(*numbered)

@@ -130,8 +130,9 @@ class Net(NeuralNetClassifier):
     def _set_training(self, training: bool = True) -> None:
         # Asking every layer is quicker than setting its mode, and steps on features
         # are short.
-        if any(m.training != training for m in self.module_.modules()):
-            self.module_.train(training)
+        for part in (self.module_, self.criterion_):
+            if any(m.training != training for m in part.modules()):
+                part.train(training)
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         if not method_name.startswith(("on_batch", "on_grad")):

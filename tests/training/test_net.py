@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skorch.dataset import ValidSplit
 from support import Fixed, Interrupt, Spy, losses_by_hand, spy_net
 from torch import nn
 
@@ -110,3 +111,24 @@ def test_history_names_phases_and_leaves_batches_out(numbered):
     assert rows[0]["train_loss"] == first.history[0, "train_loss"]
     assert all("batches" not in row and row["seconds"] > 0 for row in rows)
     assert [row.get("n_train") for row in rows] == [None, *second.history[:, "n_train"]]
+
+
+def test_module_and_criterion_are_in_the_mode_of_the_step(numbered):
+    X, y = numbered
+    modes = set()
+
+    class Watched(CrossEntropyLoss):
+        def forward(self, logits, target, index):
+            modes.add(("criterion", self.training, torch.is_grad_enabled()))
+            return super().forward(logits, target, index)
+
+    class Module(Spy):
+        def forward(self, batch):
+            modes.add(("module", self.training, torch.is_grad_enabled()))
+            return super().forward(batch)
+
+    net = Net(Module, criterion=Watched, train_split=ValidSplit(5), lr=0.1)
+    net.set_params(max_epochs=2).fit(Labelled(FeatureRows(X), y), y)
+    assert modes == {
+        (part, mode, mode) for part in ("criterion", "module") for mode in (True, False)
+    }

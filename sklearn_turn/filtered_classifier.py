@@ -170,7 +170,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self, estimator: Any, X: Any, labels: NDArray[Any], codes: Ints
     ) -> Floats:
         if self.cv is None:
-            return clone(estimator).fit(X, labels).predict_proba(X)
+            fitted = clone(estimator).fit(X, labels)
+            return self._all_columns(fitted, fitted.predict_proba(X), absent=0.0)
         splitter = check_cv(self.cv, labels, classifier=True)
         folds = list(splitter.split(X, labels))
         for train, _ in folds:
@@ -260,7 +261,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             sample.
         """
         check_is_fitted(self)
-        return self._all_columns(self.estimator_.predict_proba(X), absent=0.0)
+        proba = self.estimator_.predict_proba(X)
+        return self._all_columns(self.estimator_, proba, absent=0.0)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> Floats:
@@ -277,15 +279,27 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         """
         check_is_fitted(self)
         values = self.estimator_.decision_function(X)
-        return self._all_columns(values, absent=np.finfo(values.dtype).min)
+        return self._all_columns(self.estimator_, values, np.finfo(values.dtype).min)
 
-    def _all_columns(self, values: Floats, absent: float) -> Floats:
-        """One column per class, also for those the refitted classifier never saw."""
-        seen = self.estimator_.classes_
-        if len(seen) == len(self.classes_):
+    def _all_columns(self, estimator: Any, values: Floats, absent: float) -> Floats:
+        """Columns in the order of ``classes_``, also of those the estimator never saw.
+
+        scikit-learn's classifiers sort their classes; others need not.
+        """
+        seen = getattr(estimator, "classes_", self.classes_)
+        if np.array_equal(seen, self.classes_):
             return values
         if values.ndim == 1:  # the decision between two classes
+            if len(self.classes_) == 2:
+                return -values
             values = np.column_stack([-values, values])
+        one_vs_one = getattr(estimator, "decision_function_shape", "") == "ovo"
+        if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
+            raise ValueError(
+                f"The decisions of {type(estimator).__name__} are not one column per "
+                "class, so that none can be added for classes without a clean sample. "
+                "Use decision_function_shape='ovr', or predict_proba."
+            )
         columns = np.full((len(values), len(self.classes_)), absent, values.dtype)
         columns[:, np.searchsorted(self.classes_, seen)] = values
         return columns

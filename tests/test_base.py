@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -422,3 +423,19 @@ def test_skipped_files_may_be_repeated(images, png_files):
         clf = tiny(on_bad_image="skip").fit(X, y)
     assert clf.skipped_.tolist() == [4, 40, 41]
     assert clf.clean_mask_.shape == (42,)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pil_images_that_are_not_read_yet(num_workers, tmp_path):
+    """Their open files are shared with loader processes."""
+    rng = np.random.RandomState(0)
+    pixels = rng.randint(0, 255, (12, 120, 120, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i:02}.png")
+    lazy = [Image.open(path) for path in sorted(tmp_path.glob("*.png"))]
+    extract = FeatureExtractor(pool, input_size=8, num_workers=num_workers).fit(lazy)
+    expected = FeatureExtractor(pool, input_size=8).fit_transform(pixels)
+    for _ in range(3):
+        np.testing.assert_allclose(extract.transform(lazy), expected, rtol=1e-5)
+    for image in lazy:
+        image.close()

@@ -418,3 +418,29 @@ def test_labels_must_be_given(blobs):
 def test_what_is_no_filter_is_refused(noise_filter, blobs):
     with pytest.raises((TypeError, ValueError), match="noise filter|noise_filter"):
         NoiseFilteredClassifier(noise_filter=noise_filter).fit(blobs.X, blobs.y)
+
+
+class Reversed(LogisticRegression):
+    """Its classes, and columns, are in the opposite order; that is legal."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.classes_ = self.classes_[::-1]
+        return self
+
+    def predict_proba(self, X):
+        self.classes_ = self.classes_[::-1]
+        proba = super().predict_proba(X)
+        self.classes_ = self.classes_[::-1]
+        return proba[:, ::-1]
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_columns_follow_the_classes_whatever_the_estimators_order(blobs):
+    clf = NoiseFilteredClassifier(Reversed()).fit(blobs.X, blobs.y)
+    plain = NoiseFilteredClassifier(LogisticRegression()).fit(blobs.X, blobs.y)
+    np.testing.assert_array_equal(clf.clean_mask_, plain.clean_mask_)
+    np.testing.assert_allclose(clf.predict_proba(blobs.X), plain.predict_proba(blobs.X))
+    np.testing.assert_array_equal(clf.predict(blobs.X), plain.predict(blobs.X))

@@ -306,3 +306,8 @@ def test_a_rate_that_is_none_is_named(rate):
         ValueError, match=rf"noise_rate must be in \[0, 1\], got {rate!r}"
     ):
         noise.symmetric([0, 1] * 5, rate)
+
+
+def test_labels_of_mixed_types_are_refused():
+    with pytest.raises(ValueError, match="mix types"):
+        noise.symmetric([1, "a", 2, "b"], 0.5)

@@ -34,12 +34,29 @@ def describe(embed: Embedder) -> dict[str, Any]:
         "weights": weights_digest(backbone),
         "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "architecture": config.get("architecture"),
-        "layers": hashlib.sha256(repr(backbone).encode()).hexdigest()[:32],
+        "layers": _hash_of(repr(backbone)),
+        "settings": _hash_of(repr(_settings(backbone))),
         "precision": str(embed.dtype or torch.float32),
     }
     if isinstance(embed.transform, BatchTransform):
         description |= embed.transform.description()
     return description
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _settings(backbone: nn.Module) -> list[tuple[str, str, Any]]:
+    """Plain attributes of all layers, such as the number of a padding token."""
+    return [
+        (layer, name, value)
+        for layer, module in backbone.named_modules()
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, (bool, int, float, str, type(None)))
+        and name != "training"
+        and not name.startswith("_")
+    ]
 
 
 @torch.no_grad()

@@ -15,6 +15,9 @@ from ..inputs import Ragged
 # What torch calls timm's interpolations.
 _MODES = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest-exact"}
 
+# Sides longer than so many times the shorter one are cut before resizing.
+_LONGEST = 16
+
 
 class BatchTransform(nn.Module):
     """Resize, crop, augment (when training) and normalise a batch on its device.
@@ -97,6 +100,8 @@ class BatchTransform(nn.Module):
             batch = batch.expand(-1, 3, -1, -1)
         elif batch.shape[1] == 4:
             batch = batch[:, :3]
+        if self.crop_mode == "center":
+            batch = _without_far_ends(batch)
         batch = self._resize(batch)
         if batch.shape[-2:] != (self.input_size, self.input_size):
             batch = tvf.center_crop(batch, [self.input_size])
@@ -127,3 +132,12 @@ class BatchTransform(nn.Module):
         mode = _MODES[self.interpolation]
         antialias = self.interpolation != "nearest"
         return nn.functional.interpolate(batch, size, mode=mode, antialias=antialias)
+
+
+def _without_far_ends(batch: Tensor) -> Tensor:
+    """Cut what is far beyond the crop off strips, whose resizing could fill memory."""
+    height, width = batch.shape[-2:]
+    longest = _LONGEST * min(height, width)
+    if max(height, width) <= longest:
+        return batch
+    return tvf.center_crop(batch, [min(height, longest), min(width, longest)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +83,19 @@ def load_image_folder(
             f"{str(root)!r} has no subfolders. One per class is expected, as in "
             f"{str(root / 'cat' / '1.jpg')!r}."
         )
+    endings = (extensions,) if isinstance(extensions, str) else tuple(extensions)
     files: list[str] = []
     target: list[int] = []
     for code, name in enumerate(names):
         found = sorted(
-            str(file)
-            for file in (path.relative_to(root) for path in (root / name).rglob("*"))
-            if file.suffix.lower() in extensions
-            and not any(part.startswith(".") for part in file.parts)
-            and (root / file).is_file()
+            str(path.relative_to(root))
+            for path in _files(root / name)
+            if path.suffix.lower() in endings
         )
         if not found:
             raise ValueError(
                 f"The subfolder {name!r} of {str(root)!r} holds no image file "
-                f"({', '.join(extensions)}). Remove it, or name its extension."
+                f"({', '.join(endings)}). Remove it, or name its extension."
             )
         files += found
         target += [code] * len(found)
@@ -109,6 +108,23 @@ def load_image_folder(
         target_names=np.array(names),
         filenames=np.array(files),
     )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a folder, to any depth, through links, without hidden ones."""
+    entered = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        # A link to a folder above would lead round for ever.
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        for name in names:
+            path = Path(here, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
 
 
 def load_dataset(

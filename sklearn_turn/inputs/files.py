@@ -98,7 +98,14 @@ class PILImages(DecodedImages):
         image = self.images[index]
         if not isinstance(image, Image.Image):
             raise TypeError(f"expected a PIL image, got {type(image).__name__}")
-        return pil_to_tensor(image)
+        name = getattr(image, "filename", "")
+        if getattr(image, "fp", None) is None or not os.path.isfile(name):
+            return pil_to_tensor(image)
+        # Not read yet. Its open file is shared with loader processes, position and
+        # all; each reads one of its own.
+        with Image.open(name) as own:
+            own.seek(image.tell())
+            return pil_to_tensor(own)
 
 
 class DatasetImages(DecodedImages):

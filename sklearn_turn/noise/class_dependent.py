@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state
 
-from ..labels import check_no_missing_labels, encode_labels
+from ..labels import check_labels, check_no_missing_labels, encode_labels
 
 Seed = int | np.random.RandomState | None
 Codes = NDArray[np.intp]
@@ -228,6 +228,7 @@ def _check_labels(y: ArrayLike, name: str) -> NDArray[Any]:
     if labels.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {labels.shape}.")
     check_no_missing_labels(y, name)
+    check_labels(y)
     return labels
 
 

@@ -27,11 +27,12 @@ class Encoder(nn.Module):
     def __init__(self, pool="mean", activation="relu"):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
-        self.pool, self.activation = pool, activation
+        self.options = [pool, activation]  # as an attribute of its own it would show
 
     def forward(self, images):
-        values = getattr(torch, self.activation)(self.conv(images)).flatten(2)
-        return values.mean(dim=2) if self.pool == "mean" else values.amax(dim=2)
+        pool, activation = self.options
+        values = getattr(torch, activation)(self.conv(images)).flatten(2)
+        return values.mean(dim=2) if pool == "mean" else values.amax(dim=2)
 
 
 def encoder(**options):
@@ -79,6 +80,14 @@ def test_what_only_the_probe_shows(options):
     a, b = probe_features(first), probe_features(second)
     # The cache takes differences up to 0.005 for rounding.
     assert np.abs(a - b).sum() > 0.01 * np.abs(b).sum()
+
+
+def test_plain_attributes_of_layers_are_described():
+    first, second = embed_of(encoder()), embed_of(encoder())
+    second.backbone.pad = 3
+    assert describe(first)["settings"] != describe(second)["settings"]
+    third = embed_of(encoder()).train()
+    assert describe(first) == describe(third)
 
 
 def test_activation_of_clip_is_told_apart():

@@ -196,3 +196,21 @@ def test_light_augment_keeps_the_range_of_values():
     assert torch.isfinite(out).all()
     assert out.min() >= 0
     assert out.max() <= 1
+
+
+def test_a_strip_is_cut_before_it_is_resized():
+    """Resized whole, it would be 224 x 672,000 pixels."""
+    strip = torch.zeros(1, 3, 1, 3000, dtype=torch.uint8)
+    strip[..., 1400:1600] = 200
+    transform = BatchTransform(32, (0.0,) * 3, (1.0,) * 3).eval()
+    seen = []
+    original = transform._interpolate
+
+    def noted(batch, size):
+        seen.append(size)
+        return original(batch, size)
+
+    transform._interpolate = noted
+    out = transform(strip)
+    assert out.shape == (1, 3, 32, 32) and max(map(max, seen)) <= 16 * 32
+    torch.testing.assert_close(out, torch.full_like(out, 200 / 255))

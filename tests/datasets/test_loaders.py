@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import datasets as hf
 import numpy as np
 import pytest
@@ -169,3 +171,22 @@ def test_a_tensor_called_features_is_no_description(pixels, labels):
 def test_a_tensor_dataset_without_labels(pixels):
     with pytest.raises(ValueError, match="Item 0 has no label under 1"):
         load_dataset(TensorDataset(torch.from_numpy(pixels)))
+
+
+def test_one_extension_may_be_a_string(tmp_path):
+    (tmp_path / "cat").mkdir()
+    for name in ("a.jpg", "README", "b.jp"):
+        (tmp_path / "cat" / name).touch()
+    found = load_image_folder(tmp_path, extensions=".jpg")
+    assert found.filenames.tolist() == [os.path.join("cat", "a.jpg")]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "photos" / "cat" / "a.jpg").touch()
+    (tmp_path / "more" / "b.jpg").touch()
+    (tmp_path / "photos" / "cat" / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more" / "round").symlink_to(tmp_path / "more")
+    found = load_image_folder(tmp_path / "photos").filenames.tolist()
+    assert found == [os.path.join("cat", "a.jpg"), os.path.join("cat", "more", "b.jpg")]

@@ -352,3 +352,29 @@ def test_a_read_only_cache_serves_what_it_holds(tmp_path, images, seen, monkeypa
     np.testing.assert_array_equal(features[:40], first)
     expected = FeatureExtractor("letters").fit_transform(images)
     np.testing.assert_allclose(features, expected, atol=1e-6)
+
+
+class MeanOfTokens(torch.nn.Module):
+    """What a padding token is shows neither in weights nor in layers."""
+
+    def __init__(self, pad):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(9, 4)
+        self.pad = pad
+
+    def forward(self, tokens):
+        used = (tokens != self.pad).float()[..., None]
+        return (used * self.embedding(tokens)).sum(1) / used.sum(1).clamp_min(1)
+
+
+def test_another_padding_token_has_its_own_features(tmp_path):
+    from sklearn_turn.inputs import RawInputs
+
+    X = RawInputs(np.random.RandomState(0).randint(2, 9, (20, 5)))
+    for pad in (3, 2, 3):
+        cached = FeatureExtractor(MeanOfTokens(pad), memory=tmp_path)
+        plain = FeatureExtractor(MeanOfTokens(pad))
+        np.testing.assert_allclose(
+            cached.fit(X).transform(X), plain.fit(X).transform(X), rtol=1e-5
+        )

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from .exceptions import CleansingWarning
 from .nets import Options
 from .parameters import ProbeParameters
-from .steps import linear_probe
+from .steps import features_of, linear_probe
 from .task import Task
 from .training.evidence import Evidence, collect_evidence
 
@@ -49,10 +49,7 @@ class OutOfFoldEvidence:
 
     def first(self) -> Evidence:
         """Evidence of the frozen features."""
-        source = self.task.frozen.source
-        features = source.load(range(len(source)))
-        assert isinstance(features, torch.Tensor), "that is what frozen means"
-        return self._evidence(self.of_frozen, features.numpy())
+        return self._evidence(self.of_frozen, features_of(self.task).numpy())
 
     def __call__(self, evidence: Evidence) -> Evidence:
         """Better evidence in place of a network's own.

@@ -29,12 +29,12 @@ install: .venv/.installed ## set up .venv; every other target does this by itsel
 demo: .venv/.installed ## clean and fine-tune on noisy digits: under a minute
 	@$(PY) examples/demo.py
 
-test: .venv/.installed ## run the whole test suite and the examples in the docstrings
-	$(ONE_THREAD) $(PY) $(PYTEST) --doctest-modules sklearn_turn tests \
-	docs/quickstart.rst docs/inputs.rst docs/filters.rst
+test: .venv/.installed ## run the whole test suite, the examples in docstrings and pages
+	$(ONE_THREAD) $(PY) $(PYTEST) --doctest-modules --doctest-glob='*.rst' \
+	sklearn_turn tests docs
 
-test-one: .venv/.installed ## run one file or test in seconds: make test-one T=tests/test_noise.py
-	@test -n "$(T)" || { echo "Which? make test-one T=tests/test_noise.py" >&2; exit 2; }
+test-one: .venv/.installed ## run one file or test in seconds: make test-one T=tests/noise
+	@test -n "$(T)" || { echo "Which? make test-one T=tests/noise" >&2; exit 2; }
 	$(ONE_THREAD) $(PY) -m pytest $(T)
 
 test-oldest: $(OLDEST)/.installed ## run the test suite with every dependency at its lower bound
@@ -50,10 +50,10 @@ format: .venv/.installed ## format the code and sort the imports
 	$(PY) -m ruff format
 
 docs: .venv/.installed-docs ## build the documentation in docs/_build/html
-	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(ONE_THREAD) $(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean: ## remove what was built, but not .venv
-	rm -rf build dist demo-output docs/_build docs/api/generated
+	rm -rf build dist demo-output docs/_build docs/api/generated docs/gallery
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 	find sklearn_turn tests benchmarks examples docs -name __pycache__ -prune \
 	-exec rm -rf {} + 2>/dev/null || true

@@ -1,12 +1,16 @@
 """Fine-tune pre-trained image models on labels you do not trust."""
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
+# Quiet unless the program sets up logging, or verbose is set.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 if TYPE_CHECKING:
-    from . import baselines, datasets, exceptions, inspection, metrics, noise
+    from . import baselines, datasets, exceptions, inspection, metrics, noise, search
     from .features import FeatureExtractor, FeatureMemory
     from .filtered_classifier import NoiseFilteredClassifier
     from .selection import GMMNoiseFilter, NoiseChannelFilter
@@ -27,6 +31,7 @@ __all__ = [
     "inspection",
     "metrics",
     "noise",
+    "search",
 ]
 
 # Name -> module. Resolved on first use, so that importing the package stays light:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -25,39 +26,47 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor, nn
 
+from .agreement import agree_on_result, agree_on_start
 from .backbones import (
     Backbone,
-    BatchTransform,
     Embedder,
     check_backbone,
     load_backbone,
     make_embedder,
 )
 from .exceptions import SkippedImageWarning
-from .features import FeatureMemory, extract_features
+from .features import FeatureMemory, extract_features, sized_for
 from .inputs import (
     FeatureRows,
     Source,
     Subset,
     as_source,
     is_images,
-    raise_if_unreadable,
 )
+from .inputs.readable import find_readable
 from .labels import check_labels, encode_labels
+from .nets import Start
 from .parameters import ClassifierParameters, FineTuneParameters
-from .task import Result, Selection, Task
+from .processes import Processes, fitted_together
+from .saving import FitCheckpoint, SavedAsFile
+from .steps import assemble
+from .stopping import let_go
+from .task import Result, Task
 from .training.device import Runtime, free_memory, seeded
 from .training.inference import forward_batches
-from .training.net import history
+from .training.modules import AfterFeatures
+from .training.net import Net
 from .validation import validated_fit
+from .warm_start import Earlier, whole_history
 
 Mask = NDArray[np.bool_]
 
 
-class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
+class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEstimator):
     """Base of the classifiers; subclasses add parameters and define ``_run``."""
 
     @validated_fit
+    @fitted_together
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on images, image files or features, and their given labels.
 
@@ -81,36 +90,76 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not as described, before any training. The
-            estimator is not fitted after an error.
+            If X, y or a parameter is not as described, before any training. After an
+            error the estimator is not fitted, or with ``warm_start`` as before.
         ImageReadError
             If files are missing or cannot be decoded.
         WeightsNotFoundError
             If the pre-trained weights are not available.
+        CheckpointError
+            If ``checkpoint`` holds another fit, or cannot be used.
+        NotEnoughMemoryError
+            If the device has too little; the message names what needs less.
         """
-        self._forget()
+        earlier = Earlier.of(self)
+        if earlier is None:
+            self._forget()
         self._check_parameters()
-        runtime = Runtime.of(self)
+        runtime = Runtime.of(self, together=True)
         source, classes, codes, used = self._check_data(X, y)
+        if earlier is not None:
+            self._check_predict(X)
+            earlier.check(self, classes)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = agree_on_start(self, source, classes[codes], runtime, seed, earlier)
+        opened: list[FitCheckpoint] = []  # here; other processes have copies
+
+        def open_checkpoint(folder: Any, seed: int) -> FitCheckpoint:
+            fit = (self, source, classes[codes], runtime, seed, earlier)
+            opened.append(FitCheckpoint.open(folder, *fit))
+            return opened[0]
+
+        # Features of a network that is trained on are of no use to another fit.
+        memory = self.memory if earlier is None or earlier.is_frozen else None
+        checkpoint = None
         try:
+            if self.checkpoint is not None:
+                begin = partial(open_checkpoint, self.checkpoint, seed)
+                checkpoint = runtime.processes.first("checkpoint", begin)
+                seed = checkpoint.seed
+                memory = checkpoint.features if memory is None else memory
             with seeded(seed, runtime.device):
-                backbone, embed, source = self._prepare(source, runtime)
-                task = Task(
-                    source=source,
+                task, result = self._train(
+                    source,
+                    runtime,
                     y=codes,
                     classes=classes,
-                    backbone=backbone,
-                    embed=embed,
-                    runtime=runtime,
                     random_state=np.random.RandomState(seed),
-                    memory=self.memory,
+                    memory=memory,
+                    checkpoint=checkpoint,
+                    earlier=earlier,
                 )
-                result = self._run(task)
+        except BaseException as error:
+            let_go(self, error)
+            raise
         finally:
+            for held in opened:
+                held.release()
             free_memory(runtime.device)
-        self._publish(X, task, result, used)
+        self._publish(X, np.asarray(y).ravel(), task, result, used)
         return self
+
+    def _train(
+        self, source: Source, runtime: Runtime, *, earlier: Earlier | None, **known: Any
+    ) -> tuple[Task, Result]:
+        """Task of a fit and its result; apart, so that nothing else holds networks."""
+        prepare = self._prepare if earlier is None else partial(earlier.prepare, self)
+        backbone, embed, source = prepare(source, runtime)
+        if (checkpoint := known["checkpoint"]) is not None:
+            runtime.processes.first("backbone", lambda: checkpoint.confirm(embed))
+        known |= {"backbone": backbone, "embed": embed, "earlier": earlier}
+        task = Task(source=source, runtime=runtime, **known)
+        return task, agree_on_result(self._run(task), runtime.processes)
 
     def _run(self, task: Task) -> Result:
         """Run the method; called with torch seeded."""
@@ -148,7 +197,9 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             )
             source = FeatureRows(X)
         check_classification_targets(y)
-        used = self._find_readable(source)
+        used = np.ones(len(source), dtype=bool)
+        if self.on_bad_image == "skip":
+            used = find_readable(source, Processes.of(self.distributed))
         if not used.all():
             source = Subset(source, np.flatnonzero(used))
         classes, codes = encode_labels(np.asarray(y)[used])
@@ -168,23 +219,6 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             )
         return source, classes, codes, used
 
-    def _find_readable(self, source: Source) -> Mask:
-        """Which samples to train with: all, unless bad ones are to be skipped."""
-        used = np.ones(len(source), dtype=bool)
-        if self.on_bad_image == "skip":
-            bad = source.problems(decode=True)
-            used[[index for index, _, _ in bad]] = False
-            if not used.any():
-                raise_if_unreadable(source, decode=True)
-            if bad:
-                warnings.warn(
-                    f"{len(bad)} of {len(source)} images cannot be read and are "
-                    f"skipped, the first {bad[0][1]!r} ({bad[0][2]}); see skipped_.",
-                    SkippedImageWarning,
-                    stacklevel=5,
-                )
-        return used
-
     def _prepare(
         self, source: Source, runtime: Runtime
     ) -> tuple[Backbone | None, nn.Module, Source]:
@@ -198,33 +232,44 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             crop_pct=self.crop_pct,
             example=source.load([0]) if source.is_raw else None,
         )
-        tuning: dict[str, Any] = {}
+        tuning: dict[str, Any] = {"compile": self.compile}
         if isinstance(self, FineTuneParameters):
             tuning["augment"] = self.augment
             tuning["freeze_batch_norm"] = self.freeze_batch_norm
+            tuning["grad_checkpointing"] = self.fft_grad_checkpointing
         embed = make_embedder(backbone, runtime.dtype, raw=source.is_raw, **tuning)
-        return backbone, embed, _sized_for(embed, source)
+        return backbone, embed, sized_for(embed, source)
 
     def _forget(self) -> None:
         """Remove what an earlier fit published."""
         for name in self.__dict__.pop("_published", ()):
             self.__dict__.pop(name, None)
 
-    def _publish(self, X: Any, task: Task, result: Result, used: Mask) -> None:
+    def _publish(
+        self, X: Any, y: NDArray[Any], task: Task, result: Result, used: Mask
+    ) -> None:
         """Set all fitted attributes at once."""
+        self._forget()
         published: dict[str, Any] = {
             "classes_": task.classes,
             "net_": result.net,
-            "history_": history({"probe": result.probe, "fine-tune": result.net}),
+            "history_": whole_history(task.earlier, result.probe, result.net),
+            "given_labels_": y,
             "skipped_": np.flatnonzero(~used),
             "input_shape_": task.source.item_shape,
             "_is_frozen": result.is_frozen,
             "_is_raw": task.source.is_raw,
         }
+        if task.source.is_raw:
+            like: Any = task.source.load([0])
+            published["_raw_type"] = like.numpy().dtype.name
         if result.probe is not None:
             published["probe_"] = result.probe
         if result.selection is not None:
-            published |= _selected(result.selection, used)
+            published |= result.selection.attributes(used)
+        if result.selection is not None and result.selection.suggested is not None:
+            suggested = published["suggested_labels_"] = y.copy()
+            suggested[used] = task.classes[result.selection.suggested]
         if not isinstance(task.source, FeatureRows):
             if task.source.item_shape is not None:
                 published["n_features_in_"] = int(np.prod(task.source.item_shape))
@@ -233,6 +278,10 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             validate_data(self, X, skip_check_array=True)
         self.__dict__.update(published)
         self._published = [*published, "n_features_in_", "feature_names_in_"]
+
+    def _blank_net(self, task: Task, start: Start, state: Mapping[str, Tensor]) -> Net:
+        """A net as the fit made it, for the weights of one that was saved."""
+        return assemble(task, start)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Class probabilities.
@@ -270,7 +319,7 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
             features = extract_features(
                 module.embed, source, runtime, memory=self.memory
             )
-            source, forward = FeatureRows(features), _Classify(module)
+            source, forward = FeatureRows(features), AfterFeatures(module)
         for logits in forward_batches(forward, source, runtime, "predict"):
             proba = torch.softmax(logits.cpu().double(), dim=1)
             if not proba.isfinite().all():
@@ -330,7 +379,7 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
                 f"on samples of shape {self.input_shape_}. Resize them, or fit and "
                 "predict on file paths, which may have any size."
             )
-        return _sized_for(embed, source)
+        return sized_for(embed, source)
 
     def __sklearn_is_fitted__(self) -> bool:
         return "net_" in vars(self)
@@ -339,41 +388,3 @@ class BaseClassifier(ClassifierMixin, ClassifierParameters, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-class _Classify(nn.Module):
-    """The part of a model after its features."""
-
-    def __init__(self, model: Any):
-        super().__init__()
-        self.model = model
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.model.classify(features)
-
-
-def _sized_for(embed: nn.Module, source: Source) -> Source:
-    """The source, decoding no more pixels than the embedder uses."""
-    transform = embed.transform if isinstance(embed, Embedder) else None
-    if isinstance(transform, BatchTransform):
-        return source.sized_for(transform.resized)
-    return source
-
-
-def _selected(selection: Selection, used: Mask) -> Mapping[str, Any]:
-    """Fitted attributes of a selection, with an entry for skipped samples too."""
-
-    def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        everyone = np.full(len(used), fill, dtype=values.dtype)
-        everyone[used] = values
-        return everyone
-
-    attributes: dict[str, Any] = {
-        "clean_mask_": spread(selection.clean_mask, False),
-        "clean_proba_": spread(selection.clean_proba, 0.0),
-    }
-    if selection.losses is not None:
-        attributes["losses_"] = spread(selection.losses, np.nan)
-    if selection.noise_filter is not None:
-        attributes["noise_filter_"] = selection.noise_filter
-    return attributes

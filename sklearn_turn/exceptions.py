@@ -25,6 +25,33 @@ class ImageReadError(ValueError):
         return type(self), (str(self), self.paths)
 
 
+class CheckpointError(ValueError):
+    """A fit cannot go on from a folder, or not keep its state there; it says why."""
+
+
+class ModelFileError(ValueError):
+    """A file of a fitted model does not fit what it is read with; it says what."""
+
+
+class DistributedError(RuntimeError):
+    """Processes that fit together cannot go on; it says which one failed, or differs.
+
+    The process that failed raises its own error.
+    """
+
+
+class NotEnoughMemoryError(RuntimeError):
+    """The device has too little memory; the message names what needs less."""
+
+
+class SmallerBatchWarning(UserWarning):
+    """A pass without gradients goes on with smaller batches, for want of memory."""
+
+
+class NotSavedWarning(UserWarning):
+    """A part of a fit cannot be saved, and is left out; the message names it."""
+
+
 class CleansingWarning(UserWarning):
     """The clean subset is not what the paper's rule alone would give."""
 

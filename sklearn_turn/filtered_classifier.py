@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .exceptions import CleansingWarning
 from .labels import check_labels, encode_labels
+from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
     check_noise_filter,
@@ -79,6 +80,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         0.005, or of a tenth of chance where that is less.
     clean_mask_ : ndarray of shape (n_samples,), bool
     clean_proba_ : ndarray of shape (n_samples,), float64
+    given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
+        The labels as given, and as they should be.
     n_features_in_ : int
         When the classifier has it.
 
@@ -161,6 +164,11 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self.noise_filter_ = fit_filter(noise_filter, evidence, labels)
         self.clean_mask_ = self.noise_filter_.clean_mask_
         self.clean_proba_ = self.noise_filter_.clean_proba_
+        self.given_labels_ = labels
+        predicted = proba.argmax(axis=1)
+        self.suggested_labels_ = self.classes_[
+            suggested_codes(self.noise_filter_, predicted, codes, self.classes_)
+        ]
         self._check_clean_classes(codes)
         kept = np.flatnonzero(self.clean_mask_)
         self.estimator_ = estimator.fit(_safe_indexing(X, kept), labels[kept])

@@ -160,7 +160,8 @@ def transition_matrix_error(
     distances = 0.5 * np.abs(first - second).sum(axis=1)
     if weights is not None:
         weights = np.asarray(weights, dtype=np.float64)
-        if weights.shape != distances.shape or (weights < 0).any() or not weights.any():
+        is_right = weights.shape == distances.shape and (weights >= 0).all()
+        if not is_right or not 0 < weights.sum() < np.inf:
             raise ValueError(
                 f"weights must be {len(first)} non-negative numbers, not all zero."
             )
@@ -175,6 +176,8 @@ def _masks(*masks: ArrayLike) -> tuple[NDArray[np.bool_], ...]:
 
 def _mask(mask: ArrayLike) -> NDArray[np.bool_]:
     values = np.asarray(column_or_1d(mask))
+    if not len(values):
+        raise ValueError("The mask is empty: there are no labels to score.")
     if not np.isin(values, [0, 1]).all():
         raise ValueError(
             "A mask must hold True and False, but there are other values, such as "

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from skorch.callbacks import LRScheduler
 from torch import nn
 
+from .exceptions import DistributedError, NotEnoughMemoryError
+from .losses import SampleLoss
 from .parameters import FineTuneParameters, ProbeParameters
+from .processes import ALONE
 from .task import Task
 from .training.batches import RandomOrder, RowBatches, on_device
 from .training.modules import Classifier
 from .training.net import Net
 from .training.optimizers import make_optimizer
+from .training.out_of_memory import exhausted_device
 from .training.schedules import CosineSchedule
+from .training.shared import SharedNet
 
 Options = dict[str, Any]
 
 # Of a skorch net, but the estimator's to set.
-_OURS = {"module", "classes", "device", "warmup_epochs", "layer_decay"}
+_OURS = {"module", "classes", "device", "warmup_epochs", "layer_decay", "phase"}
 
 
 class Start(NamedTuple):
@@ -43,6 +48,8 @@ def make_net(
     extra: Mapping[str, Any] | None,
     *,
     callbacks: list[tuple[str, Any]],
+    last: Sequence[tuple[str, Any]] = (),
+    kind: type[Net] = Net,
     **options: Any,
 ) -> Net:
     """A skorch net for a task, not trained.
@@ -55,6 +62,10 @@ def make_net(
         The user's options, which win over ours.
     callbacks : list of (str, Callback)
         The user's come after them.
+    last : sequence of (str, Callback), default=()
+        Come after the user's.
+    kind : type, default=Net
+        Class of the net.
     **options
         Ours.
 
@@ -62,6 +73,10 @@ def make_net(
     -------
     Net
     """
+    processes = task.runtime.processes
+    if kind is Net and processes.are_several and not task.is_frozen:
+        # Heads on features train in seconds, in every process alike.
+        kind, options = SharedNet, {**options, "processes": processes}
     extra = dict(extra or {})
     added = list(extra.pop("callbacks", None) or [])
     if any(isinstance(_callback(entry), RandomOrder) for entry in added):
@@ -77,9 +92,9 @@ def make_net(
     batch_size = extra.get("batch_size", options.get("batch_size", 1))
     if batch_size == -1:  # skorch's word for all
         batch_size = len(task.y)
-    return Net(
-        Classifier,
+    return kind(
         **{
+            "module": Classifier,
             "module__embed": task.embed,
             "module__scale": start.scale,
             "module__head": start.head,
@@ -89,7 +104,7 @@ def make_net(
             "iterator_valid__batch_size": task.runtime.batch_size,
             **_loaders(task, extra, batch_size),
             **options,
-            "callbacks": [*callbacks, *added],
+            "callbacks": [*callbacks, *added, *last],
             **extra,
         },
     )
@@ -114,6 +129,13 @@ def _loaders(task: Task, extra: Mapping[str, Any], batch_size: int) -> Options:
     return {**options, **{f"iterator_train__{k}": v for k, v in train.items()}}
 
 
+def _own(net: Net) -> Net:
+    """A net that its process may train, pickle and use without others."""
+    if isinstance(net, SharedNet):
+        net.processes = ALONE
+    return net
+
+
 def fit_net(net: Net, task: Task, *, rate: str = "fft_lr") -> Net:
     """Train a net on a task, or only initialise it for no epochs; return it.
 
@@ -121,17 +143,42 @@ def fit_net(net: Net, task: Task, *, rate: str = "fft_lr") -> Net:
     ------
     ValueError
         If training diverged; the message names the parameter of the learning ``rate``.
+    NotEnoughMemoryError
+        If the device has too little memory; the message names what needs less.
     """
     if not net.max_epochs:
         net.initialize()
         net.module_.eval()
-        return net
-    # The labels once more, for a stratified train_split.
-    net.fit(on_device(task.dataset, task.runtime.device), task.y)
+        return _own(net)
+    try:
+        # The labels once more, for a stratified train_split.
+        net.fit(on_device(task.dataset, task.runtime.device), task.y)
+    except RuntimeError as error:
+        if isinstance(error, DistributedError) or exhausted_device(error) is None:
+            raise
+        error.__traceback__ = None  # which holds activations
+        raise NotEnoughMemoryError(_what_needs_less(task, net.batch_size)) from error
     net.forget_optimizer()
+    if isinstance(net.criterion_, SampleLoss):
+        net.criterion_.forget()
     net.module_.eval()
     _check_converged(net, task, rate)
-    return net
+    return _own(net)
+
+
+def _what_needs_less(task: Task, batch_size: int) -> str:
+    if task.is_frozen:
+        return (
+            f"There is too little memory to train on batches of {batch_size} features. "
+            "Set device='cpu', which features hardly need more than."
+        )
+    return (
+        f"There is too little memory to fine-tune with batches of {batch_size} "
+        f"samples. Lower fft_batch_size; set precision='bfloat16'; set "
+        "fft_grad_checkpointing=True, which computes activations twice instead of "
+        "keeping them; or take a smaller input_size or backbone. With a train_split, "
+        "lower batch_size as well."
+    )
 
 
 def _check_converged(net: Net, task: Task, rate: str) -> None:
@@ -236,7 +283,7 @@ def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
                 "'train_split': skorch.dataset.ValidSplit(5)."
             )
     given = [entry[0] for entry in callbacks or [] if isinstance(entry, tuple)]
-    taken = sorted({*given} & {"cosine", "order", "cleansing"})
+    taken = sorted({*given} & {"cosine", "order", "cleansing", "rule", "checkpoint"})
     if taken:
         raise ValueError(
             f"{name} names a callback {taken[0]!r}, as the estimator does; choose "

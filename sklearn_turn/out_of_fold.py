@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from scipy.special import log_softmax
 from .exceptions import CleansingWarning
 from .nets import Options
 from .parameters import ProbeParameters
+from .progress import progress
 from .steps import features_of, linear_probe
 from .task import Task
 from .training.evidence import Evidence, collect_evidence
@@ -23,8 +26,9 @@ class OutOfFoldEvidence:
     A network agrees with the labels it was trained on, the more so the longer it trains
     on what it selected itself. Linear probes on its features, each trained without one
     fold of the samples, say what the features know; they cost seconds and no pass of
-    the backbone. Log-probabilities of probes on the tuned features are averaged with
-    those on the frozen ones, which no selection has touched.
+    the backbone. The tuned features lean towards the labels they were trained on, and
+    each epoch's err elsewhere: log-probabilities are averaged over the probes of all
+    epochs so far and those on the frozen features, which no selection has touched.
 
     Parameters
     ----------
@@ -42,14 +46,24 @@ class OutOfFoldEvidence:
         self.task = task
         # The user's callbacks are for the probe that is kept.
         extra = {**(parameters.lp_params or {}), "callbacks": []}
+        extra["phase"] = "out-of-fold probe"
         self.parameters = parameters.probe_only(lp_params=extra)
         self.loss = loss
         self.folds = deal_folds(task.y, n_folds, task.random_state)
-        self.of_frozen = self._log_proba(task.frozen)
+        self.total = self._log_proba(task.frozen)
+        self.n_averaged = 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was added up so far."""
+        return {"total": self.total, "n_averaged": self.n_averaged}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of another one of the same folds."""
+        self.total, self.n_averaged = state["total"], state["n_averaged"]
 
     def first(self) -> Evidence:
         """Evidence of the frozen features."""
-        return self._evidence(self.of_frozen, features_of(self.task).numpy())
+        return self._evidence(features_of(self.task).numpy())
 
     def __call__(self, evidence: Evidence) -> Evidence:
         """Better evidence in place of a network's own.
@@ -60,15 +74,23 @@ class OutOfFoldEvidence:
             With "features" of the network as it is.
         """
         features = evidence["features"]
-        if self.task.is_frozen:  # the features are as they were
-            return self._evidence(self.of_frozen, features)
-        tuned = self._log_proba(self.task.on_features(torch.from_numpy(features)))
-        averaged = log_softmax((self.of_frozen + tuned) / 2, axis=1)
-        return self._evidence(averaged, features)
+        if not self.task.is_frozen:  # else the features are as they were
+            tuned = self.task.on_features(torch.from_numpy(features))
+            self.total = self.total + self._log_proba(tuned)
+            self.n_averaged += 1
+        return self._evidence(features)
 
     def _log_proba(self, task: Task) -> NDArray[np.float64]:
         log_proba = np.empty((len(task.y), task.n_classes))
-        for fold in range(self.folds.max() + 1):
+        n_folds = self.folds.max() + 1
+        folds = progress(
+            range(n_folds),
+            "out-of-fold probes",
+            task.runtime.verbose,
+            count=lambda fold: int((self.folds == fold).sum()),
+        )
+        task = replace(task, runtime=replace(task.runtime, verbose=0))
+        for fold in folds:
             held = self.folds == fold
             seen, rest = (task.part(np.flatnonzero(rows)) for rows in (~held, held))
             probe = linear_probe(seen, self.parameters, self.loss)
@@ -76,12 +98,12 @@ class OutOfFoldEvidence:
             log_proba[held] = found["log_proba"]
         return log_proba
 
-    def _evidence(
-        self, log_proba: NDArray[np.float64], features: NDArray[np.float32]
-    ) -> Evidence:
+    def _evidence(self, features: NDArray[np.float32]) -> Evidence:
+        log_proba = log_softmax(self.total / self.n_averaged, axis=1)
         losses = -log_proba[np.arange(len(log_proba)), self.task.y]
         return {
             "losses": losses[:, None],
+            "predicted": log_proba.argmax(axis=1),
             "log_proba": log_proba,
             "features": features,
         }

@@ -1,111 +1,26 @@
-"""Constructor parameters, each written once: default, legal values and description.
-
-An estimator inherits the groups it needs and adds its own. Its constructor is a real
-one, with explicit keyword arguments, and its docstring lists all of them.
-"""
+"""Groups of constructor parameters: default, legal values and description."""
 
 from __future__ import annotations
 
-import inspect
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from numbers import Integral, Real
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor, nn
 
-from .losses import CrossEntropyLoss, GCELoss
-
-T = TypeVar("T")
+from .constructor import parameter, with_parameters
+from .losses.choice import DEFAULTS, named_criterion
+from .losses.torch_loss import torch_criterion
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _COUNT = Interval(Integral, 0, None, closed="left")
-_SHARE = Interval(Real, 0, 1, closed="both")
+_WEIGHT = Interval(Real, 0, None, closed="left")
 _RATE = Interval(Real, 0, None, closed="neither")
-
-
-def parameter(*, default: Any, legal: list[Any], kw_only: bool = True) -> Any:
-    """Declare a constructor parameter.
-
-    Parameters
-    ----------
-    default : object
-    legal : list
-        What scikit-learn's ``_parameter_constraints`` takes.
-    kw_only : bool, default=True
-    """
-    return field(default=default, kw_only=kw_only, metadata={"legal": legal})
-
-
-@dataclass_transform(kw_only_default=True, field_specifiers=(parameter,))
-def with_parameters(cls: type[T]) -> type[T]:
-    """Class decorator: constructor, constraints and docstring from the parameters.
-
-    Parameters
-    ----------
-    cls : type
-        Its annotated parameters and those of its bases become keyword arguments of
-        ``__init__``, which stores them and does nothing else.
-
-    Returns
-    -------
-    type
-        The same class.
-    """
-    cls = dataclass(eq=False, repr=False)(cls)
-    declared: Any = cls
-    declared._parameter_constraints = {
-        f.name: list(f.metadata["legal"]) for f in fields(declared)
-    }
-    if cls.__doc__:
-        cls.__doc__ = _document(cls)
-    return cls
-
-
-# The section's title, then everything up to the next title or the end.
-_SECTION = re.compile(r"(Parameters\n-{10}\n)(.*?)(?=\n+\S[^\n]*\n---|\Z)", re.DOTALL)
-
-
-# Class -> what its own docstring says of its own parameters.
-_OWN_ENTRIES: dict[type, dict[str, str]] = {}
-
-
-def _entries(cls: type) -> dict[str, str]:
-    """Parameter -> its text in the class's own docstring."""
-    found = _SECTION.search(_dedented(cls))
-    section = found[2].strip("\n") if found else ""
-    entries: dict[str, str] = {}
-    for text in re.split(r"\n(?=\S)", section) if section else []:
-        names = text.split(" : ", 1)[0]
-        entries |= {name.strip(): text for name in names.split(",")}
-    return entries
-
-
-def _dedented(cls: type) -> str:
-    return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
-
-
-def _document(cls: type) -> str:
-    """Docstring that also lists inherited parameters: positional, own, the rest."""
-    texts: dict[str, str] = {}
-    for base in reversed(cls.__mro__[1:]):
-        texts |= _OWN_ENTRIES.get(base, {})
-    own = _OWN_ENTRIES[cls] = _entries(cls)
-    texts |= own
-    declared = fields(cls)
-    first = [f.name for f in declared if not f.kw_only]
-    rest = [f.name for f in declared if f.name not in own]
-    order = dict.fromkeys([*first, *own, *rest])
-    listed = "\n".join(dict.fromkeys(texts[n] for n in order if n in texts))
-    # Between an empty section and the next title there is only one line break.
-    return _SECTION.sub(
-        lambda found: found[1] + listed + "\n" * (not found[2]), _dedented(cls), count=1
-    )
 
 
 @with_parameters
@@ -150,23 +65,35 @@ class RunParameters:
     batch_size : int, default=64
         For passes without gradients.
     num_workers : int or "auto", default="auto"
-        Processes that decode image files. "auto" is up to 8 with a CUDA device and 0
-        elsewhere, where files are decoded by as many threads as torch uses. No effect
-        on results.
+        Processes that decode image files. "auto" is up to 8 with a CUDA device, in a
+        worker of a search no more than its share of the CPUs, and 0 elsewhere, where
+        files are decoded by as many threads as torch uses. Daemonic processes, such as
+        Dask's workers, start none. No effect on results.
     device : str or torch.device, default="auto"
         "cpu", "cuda", "cuda:1", "mps"; "auto" takes an accelerator if there is one.
+        Of several GPUs, workers of ``n_jobs`` take one each, in turn; other processes
+        the first they see.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the backbone; "auto" is bfloat16 autocast where the hardware has matrix
-        units for it.
+        Of the backbone; "auto" is bfloat16 autocast where the hardware has
+        instructions for it.
     memory : path, joblib.Memory, FeatureMemory or None, default=None
         Folder where features are kept. An image passes through the frozen backbone
         once, then: the folds and candidates of a search and later runs read its
-        features. Any number of processes may share the folder.
+        features. Any number of processes may share the folder, also while it fills.
+    compile : bool, default=False
+        Compile the backbone by ``torch.compile`` when it is first run, which takes a
+        minute or more, and again for other sizes of batches; for long runs on a GPU.
+        Needs a C++ compiler. Results differ by rounding.
+    distributed : bool, default=False
+        Share the work of one fit among the processes of torch's process group, each
+        of which calls ``fit`` with the same data and parameters and gets the same
+        result: passes of the backbone and fine-tuning. Predictions are each process's
+        own. See "Several GPUs" in the documentation.
     random_state : int, RandomState or None, default=None
         An int makes a fit repeatable, bit for bit on a CPU, whatever
         ``num_workers``. Fits in threads of one process take turns.
     verbose : int, default=0
-        1 shows progress bars, and after each cleansing how many labels are clean.
+        1 shows progress, and after each cleansing how many labels are clean.
     """
 
     batch_size: int = parameter(default=64, legal=[_POSITIVE])
@@ -180,6 +107,8 @@ class RunParameters:
     memory: Any = parameter(
         default=None, legal=[str, os.PathLike, HasMethods(["cache"]), None]
     )
+    compile: bool = parameter(default=False, legal=["boolean"])
+    distributed: bool = parameter(default=False, legal=["boolean"])
     random_state: int | np.random.RandomState | None = parameter(
         default=None, legal=["random_state"]
     )
@@ -197,10 +126,19 @@ class ClassifierParameters(RunParameters, BackboneParameters):
         are listed in ``skipped_`` and never count as clean. Skipping reads every file
         once more. Predictions always refuse, also those of a search or a
         cross-validation: drop bad files before these.
+    checkpoint : path, default=None
+        Folder for one fit, which goes on there when it was stopped, in whatever way,
+        and is called again with the same data and parameters; on a CPU with the same
+        number of threads it ends with the same bits. Features are kept as they are
+        computed, and the state of fine-tuning after every epoch, three to four times
+        the size of the model.
     """
 
     on_bad_image: str = parameter(
         default="raise", legal=[StrOptions({"raise", "skip"})]
+    )
+    checkpoint: str | os.PathLike[str] | None = parameter(
+        default=None, legal=[str, os.PathLike, None]
     )
 
 
@@ -216,8 +154,8 @@ class ProbeParameters:
         First epochs of the probe, which use cross-entropy: at a fresh head a robust
         loss has a gradient C^-q times smaller.
     lp_lr : float, default=None
-        Peak learning rate of the probe (AdamW, cosine decay). None is 1e-3 for up to
-        192 features, and 1e-3 * sqrt(192 / n_features) for more.
+        Peak learning rate of the probe (AdamW, cosine decay). None is
+        1e-3 * sqrt(192 / n_features), at most 1e-2.
     lp_batch_size : int, default=None
         None is 128, or less for fewer than 3072 samples, so that an epoch has about
         24 steps: with few, the probe would not get far.
@@ -265,6 +203,9 @@ class FineTuneParameters:
         BatchNorm layers keep the statistics of the pre-training and use them while
         fine-tuning: the batches of a small clean subset estimate them poorly. No
         effect on backbones without BatchNorm.
+    fft_grad_checkpointing : bool, default=False
+        Compute activations again in the backward pass instead of keeping them: far
+        less memory for a third more time, and the same gradients. For timm backbones.
     augment : {"light", "color"}, callable or None, default="light"
         Augmentation while fine-tuning: random flip and crop, the same with random
         brightness, contrast and saturation, a function of a float batch
@@ -281,9 +222,7 @@ class FineTuneParameters:
         default=None, legal=[StrOptions({"adamw", "adam", "sgd"}), None]
     )
     fft_lr: float | None = parameter(default=None, legal=[_RATE, None])
-    fft_weight_decay: float | None = parameter(
-        default=None, legal=[Interval(Real, 0, None, closed="left"), None]
-    )
+    fft_weight_decay: float | None = parameter(default=None, legal=[_WEIGHT, None])
     fft_layer_decay: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="right"), None]
     )
@@ -292,6 +231,7 @@ class FineTuneParameters:
         default=0.1, legal=[Interval(Real, 0, 1, closed="left")]
     )
     freeze_batch_norm: bool = parameter(default=True, legal=["boolean"])
+    fft_grad_checkpointing: bool = parameter(default=False, legal=["boolean"])
     augment: str | Callable[[Tensor], Tensor] | None = parameter(
         default="light", legal=[StrOptions({"light", "color"}), callable, None]
     )
@@ -304,17 +244,74 @@ class LossParameters:
 
     Parameters
     ----------
-    loss : {"ce", "gce"}, default="ce"
-        Cross-entropy, or generalised cross-entropy.
-    q : float in [0, 1], default=0.7
-        Robustness of "gce"; 0 is cross-entropy.
+    loss : str, Module or type, default="ce"
+        "ce" (cross-entropy), "gce" (generalised, or truncated), "sce" (symmetric),
+        "elr" (early-learning regularised), "nce+rce", "ngce+mae", "nce+agce",
+        "nce+aul" or "nce+ael" (active and passive), see :mod:`sklearn_turn.losses`. Or
+        a torch loss of logits and labels, averaged or per sample: an instance, which is
+        copied before use, or a class that needs no arguments.
+    q : float, default=None
+        Exponent of "gce", "ngce+mae" (both in [0, 1]; 0 is cross-entropy), "nce+agce"
+        and "nce+aul". None, here and below, is the value published for the loss and
+        about as many classes; other losses ignore it.
+    truncation : float in (0, 1), default=None
+        Of "gce": samples whose label stays less probable are left out of training
+        after a third of the epochs; published is 0.5. None leaves out none.
+    alpha, beta : float, default=None
+        Weights of the two terms of "sce" and of the sums "x+y", in this order.
+    a : float, default=None
+        Asymmetry of "nce+agce", "nce+aul" (greater than 1) and "nce+ael".
+    elr_lambda : float, default=None
+        Weight of the regulariser of "elr"; None is 7.
+    elr_beta : float in [0, 1), default=None
+        Share of a sample's average prediction that "elr" keeps from one epoch to the
+        next; None is 0.9. The averages take 4 bytes per sample and class in training.
     """
 
-    loss: str = parameter(default="ce", legal=[StrOptions({"ce", "gce"})])
-    q: float = parameter(default=0.7, legal=[_SHARE])
+    loss: str | nn.Module | type[nn.Module] = parameter(
+        default="ce", legal=[StrOptions(set(DEFAULTS)), nn.Module, type]
+    )
+    q: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    truncation: float | None = parameter(
+        default=None, legal=[Interval(Real, 0, 1, closed="neither"), None]
+    )
+    alpha: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    beta: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    a: float | None = parameter(default=None, legal=[_RATE, None])
+    elr_lambda: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    elr_beta: float | None = parameter(
+        default=None, legal=[Interval(Real, 0, 1, closed="left"), None]
+    )
 
-    def _loss(self) -> dict[str, Any]:
-        """Options of a skorch net: ``criterion`` and ``criterion__*``."""
-        if self.loss == "ce":
-            return {"criterion": CrossEntropyLoss}
-        return {"criterion": GCELoss, "criterion__q": self.q}
+    def _check_loss(self) -> None:
+        """Raise for a loss that is wrong whatever the data."""
+        if isinstance(self.loss, str):
+            self._loss(n_samples=1, n_classes=2, n_visits=1)
+        else:
+            torch_criterion(self.loss)
+
+    def _loss(self, *, n_samples: int, n_classes: int, n_visits: int) -> dict[str, Any]:
+        """Options of a skorch net: ``criterion`` and ``criterion__*``.
+
+        Parameters
+        ----------
+        n_samples, n_classes : int
+            Of the training set.
+        n_visits : int
+            How often the loss will see each sample.
+
+        Raises
+        ------
+        ValueError
+            If the loss would fail on such data.
+        """
+        if not isinstance(self.loss, str):
+            return torch_criterion(self.loss, n_classes)
+        given = {f.name: getattr(self, f.name) for f in fields(LossParameters)}
+        return named_criterion(
+            self.loss,
+            given,
+            n_samples=n_samples,
+            n_classes=n_classes,
+            n_visits=n_visits,
+        )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .exceptions import CollapsedProbeWarning
 from .inputs import FeatureRows
-from .losses import CrossEntropyLoss, GCELoss
+from .losses import CrossEntropyLoss, SampleLoss
 from .nets import Options, Start, fit_net, make_net
 from .parameters import FineTuneParameters, ProbeParameters
 from .task import Task
@@ -48,7 +48,7 @@ def start_of(probe: Net) -> Start:
 def undecided(task: Task, wanted: Iterable[str]) -> Evidence:
     """What noise filters ask for, before anything was trained."""
     n, level = len(task.y), np.log(task.n_classes)
-    evidence: Evidence = {"losses": np.full((n, 1), level)}
+    evidence: Evidence = {"losses": np.full((n, 1), level), "predicted": task.y}
     if "log_proba" in wanted:
         evidence["log_proba"] = np.full((n, task.n_classes), -level)
     if "features" in wanted:
@@ -87,13 +87,13 @@ def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
     """
     task = task.frozen
     probe = _fit_probe(task, parameters, loss)
-    robust = type(probe.criterion_) is GCELoss and probe.criterion_.q > 0
-    if not robust or not parameters.lp_epochs or not _collapsed(probe, task):
+    at_risk = getattr(probe.criterion_, "may_collapse", False)
+    if not at_risk or not parameters.lp_epochs or not _collapsed(probe, task):
         return probe
     warnings.warn(
-        f"The linear probe trained by {_named(loss)} predicts far fewer classes than "
-        "are labelled; it was trained again by cross-entropy. Raise lp_warmup_epochs, "
-        "or choose a less robust loss (lower q), to avoid this.",
+        f"The linear probe trained by {probe.criterion_} predicts far fewer classes "
+        "than are labelled; it was trained again by cross-entropy. Raise "
+        "lp_warmup_epochs, or choose a less robust loss (lower q), to avoid this.",
         CollapsedProbeWarning,
         stacklevel=5,
     )
@@ -101,15 +101,23 @@ def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
 
 
 def _fit_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
+    return fit_net(probe_net(task, parameters, loss), task, rate="lp_lr")
+
+
+def probe_net(
+    task: Task,
+    parameters: ProbeParameters,
+    loss: Options,
+    callbacks: Sequence[tuple[str, Any]] = (),
+) -> Net:
+    """The net of :func:`linear_probe`, not trained; its task is frozen."""
     start = fresh_start(task)
-    net = make_net(
+    callbacks = callbacks or [("order", RandomOrder(task.random_state))]
+    return make_net(
         task,
         start,
         parameters.lp_params,
-        callbacks=[
-            ("cosine", CosineSchedule(warmup=0.0)),
-            ("order", RandomOrder(task.random_state)),
-        ],
+        callbacks=[("cosine", CosineSchedule(warmup=0.0)), *callbacks],
         max_epochs=parameters.lp_epochs,
         warmup_epochs=parameters.lp_warmup_epochs,
         batch_size=parameters.lp_batch_size
@@ -117,10 +125,10 @@ def _fit_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
         lr=parameters.lp_lr or _head_lr(start.head.in_features),
         optimizer__name="adamw",
         optimizer__weight_decay=0.0,
-        verbose=0,
+        phase="probe",
+        verbose=task.runtime.verbose,
         **loss,
     )
-    return fit_net(net, task, rate="lp_lr")
 
 
 def fine_tune(
@@ -153,14 +161,14 @@ def fine_tune(
     Net
     """
     return fit_net(
-        _fine_tuning_net(
+        fine_tuning_net(
             task, parameters, start, loss, warmup_epochs, callbacks=callbacks
         ),
         task,
     )
 
 
-def _fine_tuning_net(
+def fine_tuning_net(
     task: Task,
     parameters: FineTuneParameters,
     start: Start,
@@ -168,6 +176,7 @@ def _fine_tuning_net(
     warmup_epochs: int = 0,
     callbacks: Sequence[tuple[str, Any]] = (),
 ) -> Net:
+    """The net of :func:`fine_tune`, not trained."""
     if task.is_frozen:
         # Only a head on features: train it as a probe is.
         optimizer, decay, momentum = "adamw", 0.0, 0.0
@@ -196,28 +205,54 @@ def _fine_tuning_net(
         options["optimizer__momentum"] = momentum
     schedule = ("cosine", CosineSchedule(parameters.fft_lr_warmup))
     callbacks = callbacks or [("order", RandomOrder(task.random_state))]
+    last: list[tuple[str, Any]] = []
+    if task.checkpoint is not None:
+        kept = task.checkpoint.of_epochs(task.random_state, task.runtime.processes)
+        last = [("checkpoint", kept)]
     return make_net(
         task,
         start,
         parameters.fft_params,
         callbacks=[schedule, *callbacks],
+        last=last,
         **options,
         **loss,
     )
 
 
-def check_fine_tune(task: Task, parameters: FineTuneParameters) -> None:
+def check_fine_tune(
+    task: Task, parameters: FineTuneParameters, *, soft_labels: bool = False
+) -> None:
     """Raise for options that fine-tuning would fail on, before other work is done.
+
+    Parameters
+    ----------
+    task : Task
+    parameters : FineTuneParameters
+        The estimator.
+    soft_labels : bool, default=False
+        Whether it will train towards probabilities.
 
     Raises
     ------
     ValueError, TypeError
-        Of torch, skorch or the backbone, for options they do not take.
+        Of torch, skorch or the backbone, for options they do not take; or for a
+        criterion that takes no soft labels.
     """
     if not parameters.fft_epochs:
         return
     with torch.random.fork_rng(devices=[]):  # fits are the same with and without
-        _fine_tuning_net(task, parameters, fresh_start(task)).initialize()
+        net = fine_tuning_net(task, parameters, fresh_start(task)).initialize()
+    if not soft_labels or isinstance(net.criterion_, SampleLoss):
+        return
+    equal = torch.full((2, task.n_classes), 1 / task.n_classes, device=net.device)
+    try:
+        net.criterion_(equal, equal)
+    except Exception as error:
+        raise ValueError(
+            f"{type(net.criterion_).__name__}, the criterion of fft_params, takes no "
+            f"soft labels: {error}. Set label_correction to 'hard' or None."
+        ) from error
 
 
 def assemble(task: Task, start: Start) -> Net:
@@ -264,15 +299,6 @@ def _head_lr(width: int) -> float:
     """Learning rate of a head on standardised features.
 
     With more features every step changes the outputs more, and wrong labels are
-    learned by heart sooner.
+    learned by heart sooner; with few, training would not get far.
     """
-    return 1e-3 * min(1.0, (192 / width) ** 0.5)
-
-
-def _named(loss: Options) -> str:
-    settings = [
-        f"{key.removeprefix('criterion__')}={value}"
-        for key, value in loss.items()
-        if key != "criterion"
-    ]
-    return f"{loss['criterion'].__name__}({', '.join(settings)})"
+    return min(1e-2, 1e-3 * (192 / width) ** 0.5)

@@ -38,6 +38,10 @@ class Task:
     random_state : RandomState
     memory : object
         Where features are kept; see :func:`~sklearn_turn.features.extract_features`.
+    checkpoint : FitCheckpoint or None
+        Where the state of fine-tuning is kept.
+    earlier : Earlier or None
+        The fit that this one goes on from.
     """
 
     source: Source
@@ -48,6 +52,8 @@ class Task:
     runtime: Runtime
     random_state: np.random.RandomState
     memory: Any = None
+    checkpoint: Any = None
+    earlier: Any = None
 
     @property
     def n_classes(self) -> int:
@@ -113,6 +119,8 @@ class Selection:
     clean_proba : ndarray of shape (n_samples,), float64
     losses : ndarray of shape (n_samples,), float64, or None
         Cross-entropy of each given label.
+    suggested : ndarray of shape (n_samples,), int, or None
+        Codes of the labels the samples should have.
     noise_filter : estimator or None
         The fitted filter.
     """
@@ -120,7 +128,26 @@ class Selection:
     clean_mask: NDArray[np.bool_]
     clean_proba: NDArray[np.float64]
     losses: NDArray[np.float64] | None = None
+    suggested: NDArray[np.intp] | None = None
     noise_filter: Any = None
+
+    def attributes(self, used: NDArray[np.bool_]) -> dict[str, Any]:
+        """Fitted attributes, with an entry for samples that were left out too."""
+
+        def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
+            everyone = np.full(len(used), fill, dtype=values.dtype)
+            everyone[used] = values
+            return everyone
+
+        attributes: dict[str, Any] = {
+            "clean_mask_": spread(self.clean_mask, False),
+            "clean_proba_": spread(self.clean_proba, 0.0),
+        }
+        if self.losses is not None:
+            attributes["losses_"] = spread(self.losses, np.nan)
+        if self.noise_filter is not None:
+            attributes["noise_filter_"] = self.noise_filter
+        return attributes
 
 
 @dataclass(frozen=True)

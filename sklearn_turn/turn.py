@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from numbers import Integral, Real
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .base import BaseClassifier
+from .constructor import parameter, with_parameters
 from .losses import GCELoss
 from .nets import check_fine_tune_options, check_probe_options
 from .out_of_fold import OutOfFoldEvidence
-from .parameters import (
-    FineTuneParameters,
-    ProbeParameters,
-    parameter,
-    with_parameters,
-)
+from .parameters import FineTuneParameters, ProbeParameters
+from .progress import tell
+from .selection.correction import suggested_codes
 from .selection.protocol import (
     check_noise_filter,
     evidence_of,
     fit_filter,
     make_filter,
+    with_noise_rate,
 )
 from .steps import (
     check_fine_tune,
@@ -35,16 +35,40 @@ from .steps import (
 from .task import Result, Selection, Task
 from .training.cleansing import Cleansing
 from .training.evidence import collect_evidence
+from .warm_start import WarmStartParameters
+
+_LOGGER = logging.getLogger(__name__)
+
+#: What "auto" stands for with the paper's filter and others of losses or features.
+ALGORITHM_1: dict[str, Any] = {
+    "cleansing_folds": None,
+    "balance": "min",
+    "label_correction": None,
+}
+#: And with filters of the whole prediction.
+WHOLE_PREDICTION: dict[str, Any] = {
+    "cleansing_folds": 5,
+    "balance": None,
+    "label_correction": "hard",
+}
 
 
 @with_parameters
-class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
+class TURNClassifier(
+    WarmStartParameters, ProbeParameters, FineTuneParameters, BaseClassifier
+):
     """Fine-tune a pre-trained image model on labels you do not trust.
 
     A linear probe is trained with a robust loss on features computed once by the
-    frozen backbone. What it says of the training samples tells clean labels from
-    noisy ones, class by class. The whole network is then fine-tuned on a balanced draw
-    of the clean ones, and the labels are filtered again before every epoch.
+    frozen backbone. What probes say of the training samples tells clean labels from
+    noisy ones. The whole network is then fine-tuned, and the labels are filtered again
+    before every epoch.
+
+    By default a noise channel computes the probability of every true class, and samples
+    are trained on the class that is probable enough, be it the given label or another.
+    ``noise_filter="gmm", tau=0.6`` is Algorithm 1 of the paper: a mixture of two
+    Gaussians on the losses of each class, and training on a class-balanced draw of the
+    clean samples only.
 
     Parameters
     ----------
@@ -56,23 +80,34 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
     cleansing : {"epoch", "once"} or None, default="epoch"
         Filter labels before every epoch of fine-tuning, before the first only, or
         train on all labels.
-    noise_filter : {"gmm", "channel"} or estimator, default="gmm"
-        Rule that selects the clean labels: :class:`GMMNoiseFilter`, the paper's, by
-        the losses; :class:`NoiseChannelFilter`, by the whole
-        prediction; or a filter of your own (:mod:`sklearn_turn.selection.protocol`).
+    noise_filter : {"channel", "gmm"} or estimator, default="channel"
+        Rule that selects the clean labels: :class:`NoiseChannelFilter`, by the whole
+        prediction, in some 50 bytes of memory per sample and class;
+        :class:`GMMNoiseFilter`, the paper's, by the losses; or a filter of your own
+        (:mod:`sklearn_turn.selection.protocol`).
     tau : float in [0, 1], default=None
         A label is clean when its clean probability is greater. None is the filter's
-        own threshold, for "gmm" the paper's τ = 0.6. No effect on an estimator, which
-        has its own.
+        own threshold: 0.8 for "channel", the paper's 0.6 for "gmm". No effect on an
+        estimator, which has its own. With soft labels it decides which labels are
+        flagged, and not what is trained on.
     cleansing_folds : int, None or "auto", default="auto"
         Filter labels by linear probes that did not see them, trained on that many
         folds of the features at each cleansing; they cost no pass of the backbone.
         None filters by the network's own predictions, as the paper does. "auto" is
-        None for "gmm", 5 for "channel" and None for an estimator.
-    balance : {"min"}, float >= 1 or None, default="min"
+        5 for filters of the whole prediction, such as "channel", and None for others.
+        No effect without a probe (``lp_epochs=0``).
+    balance : {"min", "auto"}, float >= 1 or None, default="auto"
         Every class contributes as many samples as the class with the fewest clean
         ones (the paper's rule), at most this many times as many, or all its clean
-        ones.
+        ones (None). "auto" is None for filters of the whole prediction and "min" for
+        others.
+    label_correction : {"hard", "soft", "auto"} or None, default="auto"
+        What becomes of samples whose label is not clean: the paper leaves them out
+        (None). "hard" trains on the suggested label where its probability exceeds the
+        threshold, and leaves out the rest; a class of which nothing would be left
+        keeps its labels, with a warning. "soft" trains every sample on the
+        probabilities of its true class, given the prediction and the label. "auto" is
+        "hard" for filters of the whole prediction and None for others.
     fft_epochs : int, default=4
         Epochs of full fine-tuning, the paper's E_FFT. 0 stops after the probe.
 
@@ -86,6 +121,9 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
     losses_ : ndarray of shape (n_samples,), float64
         Cross-entropy of each given label at the last cleansing; NaN for skipped
         samples. Absent when ``cleansing`` is None.
+    given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
+        The labels as given, and as they should be by the last cleansing; the latter is
+        absent when ``cleansing`` is None.
     noise_filter_ : estimator
         The filter of the last cleansing, fitted on the samples that could be read.
         Absent when ``cleansing`` is None.
@@ -106,7 +144,8 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
 
     See Also
     --------
-    GMMNoiseFilter : How losses become clean probabilities.
+    NoiseChannelFilter : How predictions become clean probabilities.
+    GMMNoiseFilter : How losses do.
     Cleansing : Step 2 for any skorch classifier.
 
     References
@@ -135,7 +174,7 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         default="epoch", legal=[StrOptions({"epoch", "once"}), None]
     )
     noise_filter: Any = parameter(
-        default="gmm", legal=[StrOptions({"gmm", "channel"}), HasMethods(["fit"])]
+        default="channel", legal=[StrOptions({"gmm", "channel"}), HasMethods(["fit"])]
     )
     tau: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="both"), None]
@@ -145,8 +184,16 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         legal=[StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), None],
     )
     balance: str | float | None = parameter(
-        default="min",
-        legal=[StrOptions({"min"}), Interval(Real, 1, None, closed="left"), None],
+        default="auto",
+        legal=[
+            StrOptions({"min", "auto"}),
+            Interval(Real, 1, None, closed="left"),
+            None,
+        ],
+    )
+
+    label_correction: str | None = parameter(
+        default="auto", legal=[StrOptions({"hard", "soft", "auto"}), None]
     )
 
     def _check_parameters(self) -> None:
@@ -156,43 +203,54 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         if self.cleansing is not None:
             check_noise_filter(make_filter(self.noise_filter, self.tau))
 
-    @property
-    def _n_folds(self) -> int | None:
-        if self.cleansing_folds == "auto":
-            return 5 if self.noise_filter == "channel" else None
-        return cast(int | None, self.cleansing_folds)
-
     def _run(self, task: Task) -> Result:
         noise_filter = make_filter(self.noise_filter, self.tau)
         wanted = {evidence_of(noise_filter)}
+        rule = WHOLE_PREDICTION if "log_proba" in wanted else ALGORITHM_1
+        n_folds, balance, label_correction = (
+            rule[name] if getattr(self, name) == "auto" else getattr(self, name)
+            for name in ("cleansing_folds", "balance", "label_correction")
+        )
+        if label_correction:
+            wanted |= {"log_proba"}
 
-        check_fine_tune(task, self)
+        check_fine_tune(task, self, soft_labels=label_correction == "soft")
 
         # Step 1: linear probing, on features computed once.
+        earlier = task.earlier
         probe, start = None, fresh_start(task)
         loss = {"criterion": GCELoss, "criterion__q": self.q}
-        if self.lp_epochs:
+        if earlier is not None:
+            probe, start = earlier.probe, earlier.start
+        elif self.lp_epochs:
             probe = linear_probe(task, self, loss)
             start = start_of(probe)
         if self.cleansing is None:
             net = fine_tune(task, self, start)
             everything = Selection(np.ones(len(task.y), bool), np.ones(len(task.y)))
             return Result(net, probe, everything, is_frozen=not self.fft_epochs)
-        # The backbone is untouched so far: the first cleansing needs no pass over it.
-        refine = None
-        if probe is None:
-            evidence = undecided(task, wanted)
-        elif self._n_folds is None:
-            evidence, _ = collect_evidence(probe, task.frozen.dataset, wanted)
-        else:
-            refine = OutOfFoldEvidence(task, self, loss, self._n_folds)
+        # While the backbone is untouched, the first cleansing needs no pass over it.
+        refine: Any = None
+        evidence: Any = None
+        if n_folds is not None and self.lp_epochs:
+            refine = OutOfFoldEvidence(task, self, loss, n_folds)
             evidence = refine.first()
+            if earlier is not None:
+                rate = earlier.noise_rate(task.labels)
+                noise_filter = with_noise_rate(noise_filter, rate)
+        elif earlier is not None and not earlier.is_frozen:
+            pass  # the network is asked, as before all other epochs
+        elif probe is None:
+            evidence = undecided(task, wanted)
+        else:
+            evidence, _ = collect_evidence(probe, task.frozen.dataset, wanted)
 
         # Step 2: before every epoch select clean samples; fine-tune on them.
         cleansing = Cleansing(
             noise_filter,
             every_epoch=self.cleansing == "epoch",
-            balance=self.balance,
+            balance=balance,
+            label_correction=label_correction,
             first_evidence=evidence,
             refine=refine,
             classes=task.classes,
@@ -202,11 +260,16 @@ class TURNClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         cleansing.forget_data()
         if self.fft_epochs:
             fitted, losses = cleansing.noise_filter_, cleansing.losses_
+            suggested = cleansing.suggested_codes_
         else:
-            fitted = fit_filter(noise_filter, evidence, task.labels)
+            fitted = fit_filter(noise_filter, evidence, task.labels, needs_clean=False)
             losses = evidence["losses"][:, 0]
-            if self.verbose:
-                n_clean = fitted.clean_mask_.sum()
-                print(f"{n_clean} of {len(task.y)} labels are clean")
-        selection = Selection(fitted.clean_mask_, fitted.clean_proba_, losses, fitted)
+            predicted = evidence["predicted"]
+            suggested = suggested_codes(fitted, predicted, task.y, task.classes)
+            n_clean = fitted.clean_mask_.sum()
+            text = f"{n_clean} of {len(task.y)} labels are clean"
+            tell(_LOGGER, text, verbose=task.runtime.verbose)
+        selection = Selection(
+            fitted.clean_mask_, fitted.clean_proba_, losses, suggested, fitted
+        )
         return Result(net, probe, selection, is_frozen=not self.fft_epochs)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,10 @@ from sklearn_turn.noise import symmetric
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():
@@ -51,7 +57,7 @@ def _frozen(**arrays):
 @pytest.fixture(scope="session")
 def blobs():
     """2-D features of three classes, 30 % of the labels wrong."""
-    X, y_true = make_blobs(300, centers=3, cluster_std=0.8, random_state=0)
+    X, y_true = make_blobs(300, centers=3, cluster_std=0.6, random_state=0)
     y = symmetric(y_true, 0.3, random_state=0)
     return _frozen(X=X, y=y, y_true=y_true, is_wrong=y != y_true)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 
 import numpy as np
+import pytest
 import skorch
 import torch
 from sklearn.base import BaseEstimator
@@ -115,6 +117,36 @@ class Count(Callback):
     def on_batch_end(self, net, training=False, **kwargs):
         self.batches += training
         self.optimizer = net.optimizer_
+
+
+class Stopped(Exception):
+    pass
+
+
+class Fuse(Callback):
+    """Ends the fit after the first step of an epoch; None lets it run."""
+
+    epoch = None
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and len(net.history) == Fuse.epoch:
+            raise Stopped
+
+
+@contextlib.contextmanager
+def armed(epoch):
+    """End every fit that makes a step in an epoch."""
+    Fuse.epoch = epoch
+    try:
+        yield
+    finally:
+        Fuse.epoch = None
+
+
+def stopped_in(epoch, clf, data):
+    """Fit, to be stopped in an epoch."""
+    with armed(epoch), pytest.raises(Stopped):
+        clf.fit(data.X, data.y)
 
 
 class Interrupt(Callback):

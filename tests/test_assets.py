@@ -107,14 +107,32 @@ def test_noise_filter_on_features_finds_wrong_human_labels(vit_features, cifar):
 
 
 def test_turn_finds_wrong_human_labels_in_image_files(vit, cifar):
+    # At 96 pixels the features know little, and the channel flags three labels in four.
     model = TURNClassifier(
-        **vit, input_size=96, fft_epochs=1, fft_lr=3e-5, random_state=0
+        **vit,
+        input_size=96,
+        noise_filter="gmm",
+        fft_epochs=1,
+        fft_lr=3e-5,
+        random_state=0,
     )
     model.fit(cifar.X, cifar.worse)
     assert_better_than_guessing(~model.clean_mask_, cifar.is_wrong)
     assert [epoch["phase"] for epoch in model.history_].count("fine-tune") == 1
     assert model.history_[-1]["n_train"] <= model.clean_mask_.sum()
     assert model.score(cifar.X_test, cifar.y_test) > 0.3
+
+
+def test_turn_as_it_comes_suggests_better_labels_than_people_gave(vit, cifar):
+    model = TURNClassifier(**vit, fft_epochs=0, random_state=0)
+    model.fit(cifar.X, cifar.worse)
+    # Measured: precision .74 and recall .81, .71 of the suggested labels right.
+    flagged = ~model.clean_mask_
+    assert_better_than_guessing(flagged, cifar.is_wrong)
+    assert cifar.is_wrong[flagged].mean() > 0.65
+    assert flagged[cifar.is_wrong].mean() > 0.7
+    right = (model.suggested_labels_ == cifar.clean).mean()
+    assert right > 0.65 > (cifar.worse == cifar.clean).mean()
 
 
 def test_features_times_imagenet_head_names_the_photos(vit, pacs):

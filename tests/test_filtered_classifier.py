@@ -277,8 +277,8 @@ def test_a_filter_that_selects_nothing(blobs):
 
 def test_a_fold_without_a_class_is_refused_before_any_fit(blobs, monkeypatch):
     monkeypatch.setattr(Recorder, "rows", [])
-    order = np.argsort(blobs.y)
-    names = np.array(["red", "green", "blue"])[blobs.y]
+    order = np.argsort(blobs.y_true, kind="stable")
+    names = np.array(["red", "green", "blue"])[blobs.y_true]
     clf = NoiseFilteredClassifier(Recorder(), cv=KFold(3))
     with pytest.raises(ValueError, match="no training sample of class 'red'"):
         clf.fit(blobs.X[order], names[order])
@@ -444,3 +444,11 @@ def test_columns_follow_the_classes_whatever_the_estimators_order(blobs):
     np.testing.assert_array_equal(clf.clean_mask_, plain.clean_mask_)
     np.testing.assert_allclose(clf.predict_proba(blobs.X), plain.predict_proba(blobs.X))
     np.testing.assert_array_equal(clf.predict(blobs.X), plain.predict(blobs.X))
+
+
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_suggested_labels_are_better_than_given_ones(noise_filter, blobs):
+    clf = NoiseFilteredClassifier(noise_filter=noise_filter).fit(blobs.X, blobs.y)
+    np.testing.assert_array_equal(clf.given_labels_, blobs.y)
+    right = clf.suggested_labels_ == blobs.y_true
+    assert right.mean() > 0.9 > (blobs.y == blobs.y_true).mean()

@@ -100,6 +100,16 @@ def test_a_matrix_that_is_none_is_refused(T, message):
         transition_matrix_error(np.eye(3), T)
 
 
+def test_no_labels_have_no_scores():
+    for score in (
+        lambda: label_issue_scores([], []),
+        lambda: label_issue_ranking_scores([], []),
+        lambda: noise_rate_error([], 0.1),
+    ):
+        with pytest.raises(ValueError, match="mask is empty"):
+            score()
+
+
 def test_labels_are_no_masks():
     with pytest.raises(ValueError, match=r"True and False.*y != y_true"):
         label_issue_scores([0, 1, 2], [0, 1, 1])
@@ -113,7 +123,9 @@ def test_a_rate_is_a_share(rate):
         noise_rate_error([True, False], rate)
 
 
-@pytest.mark.parametrize("weights", [[0, 0], [1, -1], [1, 2, 3]])
+@pytest.mark.parametrize(
+    "weights", [[0, 0], [1, -1], [1, 2, 3], [np.nan, 1], [np.inf, 1]]
+)
 def test_weights_that_are_none_are_refused(weights):
     with pytest.raises(ValueError, match="weights must be 2 non-negative"):
         transition_matrix_error(np.eye(2), np.eye(2), weights=weights)

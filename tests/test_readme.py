@@ -32,17 +32,21 @@ def test_first_snippet_on_small_data(tmp_path):
     import numpy as np
     from PIL import Image
 
+    # Dark cats and bright dogs: four labels are wrong, and plainly so.
     rng = np.random.default_rng(0)
-    paths = np.array([str(tmp_path / f"{i}.png") for i in range(24)])
-    for path in paths:
-        pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-    snippet = snippets()[0].replace('"vit_b16"', '"letters"')
+    y_true = np.repeat(["cat", "dog"], 30)
+    y_noisy = y_true.copy()
+    is_wrong = np.isin(np.arange(60), [3, 17, 34, 52])
+    y_noisy[is_wrong] = np.where(y_true[is_wrong] == "cat", "dog", "cat")
+    paths = np.array([str(tmp_path / f"{i}.png") for i in range(60)])
+    for path, animal in zip(paths, y_true, strict=True):
+        pixels = rng.integers(0, 40, (16, 16, 3)) + 200 * (animal == "dog")
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    snippet = snippets()[0].replace('"vit_b16", verbose=1', '"letters", random_state=0')
     assert '"letters"' in snippet
-    namespace = {
-        "paths": paths,
-        "new_paths": paths[:3],
-        "y_noisy": np.repeat(["cat", "dog"], 12),
-    }
+    namespace = {"paths": paths, "new_paths": paths[::20], "y_noisy": y_noisy}
     exec(snippet, namespace)
-    assert set(namespace["flagged"]) <= set(paths)
+    clf = namespace["clf"]
+    assert set(namespace["flagged"]) == set(paths[is_wrong])
+    assert clf.clean_proba_[is_wrong].max() < clf.clean_proba_[~is_wrong].min()
+    assert list(clf.predict(paths)) == list(y_true)

@@ -22,10 +22,11 @@ from skorch.dataset import ValidSplit
 from support import Count, Fixed, Interrupt, Pool, Tally, pool, tiny, tuning
 from torch import nn
 
-from sklearn_turn import Cleansing, FeatureExtractor, TURNClassifier
+from sklearn_turn import Cleansing, FeatureExtractor, TURNClassifier, out_of_fold
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CollapsedProbeWarning
 from sklearn_turn.losses import CrossEntropyLoss
+from sklearn_turn.steps import linear_probe
 
 
 def test_probe_is_a_skorch_net_that_predicts_on_features(images):
@@ -87,11 +88,14 @@ def test_baseline_survives_a_last_batch_of_one(images):
     assert np.isfinite(clf.predict_proba(images.X)).all()
 
 
-@pytest.mark.parametrize("width, rate", [(3, 1e-3), (192, 1e-3), (768, 5e-4)])
-def test_wide_features_are_probed_slower(width, rate):
+@pytest.mark.parametrize(
+    "width, rate", [(1, 1e-2), (3, 8e-3), (192, 1e-3), (768, 5e-4)]
+)
+def test_features_are_probed_slower_the_wider_they_are(width, rate):
     rng = np.random.RandomState(0)
     X, y = rng.randn(40, width), np.arange(40) % 2
-    phases = TURNClassifier(lp_epochs=1, fft_epochs=1, random_state=0).fit(X, y)
+    phases = TURNClassifier(cleansing=None, lp_epochs=1, fft_epochs=1, random_state=0)
+    phases.fit(X, y)
     assert phases.probe_.lr == pytest.approx(rate)
     assert phases.net_.lr == pytest.approx(rate)
     chosen = LinearProbing(lp_epochs=1, lp_lr=0.02).fit(X, y)
@@ -307,6 +311,25 @@ def test_an_interrupt_leaves_fit_and_nothing_is_fitted(phase, epoch, images):
     assert getattr(later, "epochs", 0) == 0
     with pytest.raises(NotFittedError):
         clf.predict(images.X)
+
+
+def test_an_interrupt_of_a_fold_s_probe_leaves_fine_tuning(images, monkeypatch):
+    """A net that is trained within a callback of another."""
+    calls = []
+
+    def interrupted(task, parameters, loss):
+        calls.append(0)
+        if len(calls) > 5:  # those of the frozen features come first
+            extra = {**parameters.lp_params, "callbacks": [Interrupt(1)]}
+            parameters = parameters.probe_only(lp_params=extra)
+        return linear_probe(task, parameters, loss)
+
+    monkeypatch.setattr(out_of_fold, "linear_probe", interrupted)
+    clf = tiny(fft_epochs=3)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(images.X, images.y)
+    assert len(calls) == 6
+    assert not hasattr(clf, "net_")
 
 
 def test_an_interrupt_leaves_a_search(images):

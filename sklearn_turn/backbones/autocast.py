@@ -19,9 +19,10 @@ def autocast(
 
     On a CPU the backward passes of two kernels are slow in bfloat16: that of fused
     attention, which training replaces by plain matrix products, and that of grouped
-    convolutions, which training leaves in float32. Small images train up to twice as
-    fast, a ConvNeXt-T a third faster, a ViT-B/16 and a ResNet-50 alike
-    (``benchmarks/results/cpu_training.md``).
+    convolutions, which training leaves in float32. With matrix units, small images
+    train up to twice as fast, a ConvNeXt-T a third faster, a ViT-B/16 and a ResNet-50
+    alike; with dot products only, small images half as fast again and others alike
+    (``benchmarks/results/cpu_training_*.md``).
 
     Parameters
     ----------

@@ -27,6 +27,15 @@ class Embedder(nn.Module):
         Number of features.
     freeze_batch_norm : bool
         Whether BatchNorm keeps its statistics, and uses them, while training.
+    compile : bool
+        Whether torch compiles the backbone when it is first run, in this process.
+    grad_checkpointing : bool
+        Whether activations are computed again in the backward pass of training.
+
+    Raises
+    ------
+    ValueError
+        If the backbone does not offer gradient checkpointing.
     """
 
     def __init__(
@@ -36,9 +45,12 @@ class Embedder(nn.Module):
         dtype: torch.dtype | None,
         backbone_width: int,
         freeze_batch_norm: bool = True,
+        compile: bool = False,
+        grad_checkpointing: bool = False,
     ):
         super().__init__()
         self.freeze_batch_norm = freeze_batch_norm
+        self.grad_checkpointing = grad_checkpointing
         self.backbone_width = backbone_width
         self.transform = transform
         self.backbone = backbone
@@ -46,6 +58,17 @@ class Embedder(nn.Module):
         for module in backbone.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.to(memory_format=torch.channels_last)
+        if grad_checkpointing:
+            _check_checkpointing(backbone)
+        self.compiles = compile
+        self.compile_backbone()
+
+    def compile_backbone(self) -> None:
+        """Compile the backbone, if that is wanted; a copy is not compiled."""
+        if self.compiles:
+            # In place: the module, the names of its weights and its pickles are as
+            # they were.
+            self.backbone.compile()
 
     def train(self, mode: bool = True) -> Embedder:
         super().train(mode)
@@ -53,15 +76,39 @@ class Embedder(nn.Module):
             for module in self.backbone.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+        if self.grad_checkpointing:
+            # In training only: what tells one frozen backbone from another stays.
+            set_checkpointing: Any = self.backbone.set_grad_checkpointing
+            set_checkpointing(mode)
         return self
 
     def forward(self, batch: Any) -> Tensor:
-        images = self.transform(batch)
+        return self.embed_inputs(self.transform(batch))
+
+    def embed_inputs(self, images: Tensor) -> Tensor:
+        """Features of what the transform makes of a batch."""
         if images.ndim == 4:
             # The layout such convolutions are fastest in; others do not mind.
             images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(images.device.type, self.dtype, training=self.training):
+        # What is replaced in training would not be when activations are computed again.
+        replaces = self.training and not self.grad_checkpointing
+        with autocast(images.device.type, self.dtype, training=replaces):
             return self.backbone(images).float()
+
+
+def _check_checkpointing(backbone: Any) -> None:
+    """Raise if a backbone does not offer gradient checkpointing."""
+    try:
+        backbone.set_grad_checkpointing(True)
+        backbone.set_grad_checkpointing(False)
+    except (AttributeError, AssertionError) as error:  # timm's, where it is not there
+        raise ValueError(
+            f"fft_grad_checkpointing=True, but the backbone "
+            f"{type(backbone).__name__} has no gradient checkpointing: its "
+            "set_grad_checkpointing(enable), as timm's models have it, is missing or "
+            "refuses. Set fft_grad_checkpointing=False, and lower fft_batch_size if "
+            "memory is short."
+        ) from error
 
 
 def make_embedder(
@@ -71,6 +118,8 @@ def make_embedder(
     raw: bool,
     augment: Any = None,
     freeze_batch_norm: bool = True,
+    compile: bool = False,
+    grad_checkpointing: bool = False,
 ) -> Embedder:
     """Join a backbone with the transform that feeds it.
 
@@ -83,7 +132,7 @@ def make_embedder(
         Whether samples go to the backbone as they are.
     augment : str, callable or None
         Augmentation in training mode.
-    freeze_batch_norm : bool
+    freeze_batch_norm, compile, grad_checkpointing : bool
         See :class:`Embedder`.
     """
     transform: nn.Module = nn.Identity()
@@ -98,5 +147,11 @@ def make_embedder(
             backbone.crop_mode,
         )
     return Embedder(
-        transform, backbone.module, dtype, backbone.width, freeze_batch_norm
+        transform,
+        backbone.module,
+        dtype,
+        backbone.width,
+        freeze_batch_norm,
+        compile,
+        grad_checkpointing,
     )

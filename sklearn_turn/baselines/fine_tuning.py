@@ -7,21 +7,20 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval
 
 from ..base import BaseClassifier
+from ..constructor import parameter, with_parameters
 from ..nets import check_fine_tune_options
-from ..parameters import (
-    FineTuneParameters,
-    LossParameters,
-    parameter,
-    with_parameters,
-)
+from ..parameters import FineTuneParameters, LossParameters
 from ..steps import fine_tune, fresh_start
 from ..task import Result, Task
+from ..warm_start import WarmStartParameters
 
 _COUNT = Interval(Integral, 0, None, closed="left")
 
 
 @with_parameters
-class FullFineTuning(LossParameters, FineTuneParameters, BaseClassifier):
+class FullFineTuning(
+    WarmStartParameters, LossParameters, FineTuneParameters, BaseClassifier
+):
     """Train the whole network on all samples, from a fresh head.
 
     Parameters
@@ -35,6 +34,8 @@ class FullFineTuning(LossParameters, FineTuneParameters, BaseClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+    given_labels_ : ndarray of shape (n_samples,)
+        The labels as given to ``fit``.
     net_ : skorch net
         The fine-tuned model.
     history_ : list of dict
@@ -46,10 +47,9 @@ class FullFineTuning(LossParameters, FineTuneParameters, BaseClassifier):
     n_features_in_ : int
         Values per sample; absent for files.
 
-    References
-    ----------
-    Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural
-    Networks with Noisy Labels", NeurIPS 2018.
+    See Also
+    --------
+    sklearn_turn.losses : Equations and sources of the losses.
 
     Examples
     --------
@@ -65,14 +65,17 @@ class FullFineTuning(LossParameters, FineTuneParameters, BaseClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        self._check_loss()
         check_fine_tune_options(self)
 
     def _run(self, task: Task) -> Result:
-        net = fine_tune(
-            task,
-            self,
-            fresh_start(task),
-            loss=self._loss(),
-            warmup_epochs=self.fft_warmup_epochs,
+        start, warmup_epochs = fresh_start(task), self.fft_warmup_epochs
+        if task.earlier is not None:  # whose head is not fresh
+            start, warmup_epochs = task.earlier.start, 0
+        loss = self._loss(
+            n_samples=len(task.y),
+            n_classes=task.n_classes,
+            n_visits=self.fft_epochs - warmup_epochs,
         )
+        net = fine_tune(task, self, start, loss=loss, warmup_epochs=warmup_epochs)
         return Result(net, is_frozen=not self.fft_epochs)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..base import BaseClassifier
+from ..constructor import with_parameters
 from ..nets import check_probe_options
-from ..parameters import LossParameters, ProbeParameters, with_parameters
+from ..parameters import LossParameters, ProbeParameters
 from ..steps import assemble, linear_probe, start_of
 from ..task import Result, Task
 
@@ -19,6 +20,8 @@ class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+    given_labels_ : ndarray of shape (n_samples,)
+        The labels as given to ``fit``.
     probe_ : skorch net
         The head, on features.
     net_ : skorch net
@@ -32,10 +35,9 @@ class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
     n_features_in_ : int
         Values per sample; absent for files.
 
-    References
-    ----------
-    Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural
-    Networks with Noisy Labels", NeurIPS 2018.
+    See Also
+    --------
+    sklearn_turn.losses : Equations and sources of the losses.
 
     Examples
     --------
@@ -48,8 +50,14 @@ class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
+        self._check_loss()
         check_probe_options(self)
 
     def _run(self, task: Task) -> Result:
-        probe = linear_probe(task, self, self._loss())
+        loss = self._loss(
+            n_samples=len(task.y),
+            n_classes=task.n_classes,
+            n_visits=self.lp_epochs - self.lp_warmup_epochs,
+        )
+        probe = linear_probe(task, self, loss)
         return Result(assemble(task, start_of(probe)), probe, is_frozen=True)

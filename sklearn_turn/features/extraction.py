@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..backbones import Embedder
+from ..backbones import BatchTransform, Embedder
 from ..backbones.identity import describe, probe_features
 from ..inputs import Source, Subset, raise_if_unreadable
 from ..inputs.keys import KEY
+from ..processes import ALONE
 from ..training.device import Runtime
 from ..training.inference import forward_all, forward_batches
 from .memory import FeatureMemory
 from .store import FeatureCache
 
-# Samples computed between two writes to the cache; an interrupted pass loses as many.
-_BLOCK = 1024
+# Between two writes to the cache, in samples and in seconds: what a pass that is
+# stopped loses.
+_BLOCK, _SECONDS = 1024, 30.0
 
 
 def extract_features(
@@ -48,7 +52,24 @@ def extract_features(
         If it cannot be used.
     ImageReadError
         If samples are missing or cannot be decoded.
+    DistributedError
+        If another of the processes of ``runtime`` fails.
     """
+    processes = runtime.processes
+    if not processes.are_several:
+        return _extract(embed, source, runtime, memory)
+    share = processes.share(len(source), runtime.batch_size)
+    own: dict[str, Tensor] = {}
+    with processes.together():
+        if share:
+            part = Subset(source, np.asarray(share))
+            alone = replace(runtime, processes=ALONE)
+            own["features"] = _extract(embed, part, alone, memory)
+    return processes.join(f"features of {len(source)} samples", own)["features"]
+
+
+def _extract(embed: Embedder, source: Source, runtime: Runtime, memory: Any) -> Tensor:
+    """Features by this process alone."""
     kept = FeatureMemory.of(memory)
     if kept is None:
         return forward_all(embed, source, runtime, "features")
@@ -67,13 +88,46 @@ def extract_features(
     absent = ~cache.read(keys, out)
     first = _first_with_same_key(keys)
     is_first = first == np.arange(len(keys))
-    to_compute = np.flatnonzero(absent & is_first)
-    for rows, computed in _compute(embed, source, to_compute, runtime):
-        cache.write([keys[row] for row in rows], computed)
-        out[rows] = cache.as_stored(computed)
+    wanted = np.flatnonzero(absent & is_first)
+    with cache.claims() as claims:
+        while len(wanted):
+            is_ours = claims.take([keys[row] for row in wanted])
+            # Another process may have stored them since they were looked for.
+            ours = _still_absent(wanted[is_ours], keys, cache, out)
+            stored = np.setdiff1d(wanted[is_ours], ours)
+            claims.release([keys[row] for row in stored])
+            for rows, computed in _compute(embed, source, ours, runtime):
+                written = [keys[row] for row in rows]
+                cache.write(written, computed)
+                claims.release(written)
+                out[rows] = cache.as_stored(computed)
+            wanted = wanted[~is_ours]
+            claims.wait([keys[row] for row in wanted])
+            wanted = _still_absent(wanted, keys, cache, out)
     twins = np.flatnonzero(absent & ~is_first)
     out[twins] = out[first[twins]]
     return features
+
+
+def _still_absent(
+    rows: NDArray[np.intp],
+    keys: list[bytes],
+    cache: FeatureCache,
+    out: NDArray[np.float32],
+) -> NDArray[np.intp]:
+    """Read what is stored by now; those of the rows that are not."""
+    features = np.empty((len(rows), out.shape[1]), dtype=np.float32)
+    found = cache.read([keys[row] for row in rows], features)
+    out[rows[found]] = features[found]
+    return rows[~found]
+
+
+def sized_for(embed: Any, source: Source) -> Source:
+    """The source, decoding no more pixels than an embedder uses."""
+    transform = embed.transform if isinstance(embed, Embedder) else None
+    if isinstance(transform, BatchTransform):
+        return source.sized_for(transform.resized)
+    return source
 
 
 def _raw_probe(source: Source) -> Tensor | None:
@@ -115,9 +169,11 @@ def _compute(
         return
     block: list[Tensor] = []
     start = end = 0
+    written = time.monotonic()
     for batch in forward_batches(embed, Subset(source, rows), runtime, "features"):
         block.append(batch.cpu())
         end += len(batch)
-        if end - start >= _BLOCK or end == len(rows):
+        is_late = time.monotonic() - written > _SECONDS
+        if end - start >= _BLOCK or end == len(rows) or is_late:
             yield rows[start:end], torch.cat(block).numpy()
-            block, start = [], end
+            block, start, written = [], end, time.monotonic()

@@ -18,12 +18,10 @@ from ..backbones import (
     load_backbone,
     make_embedder,
 )
+from ..constructor import with_parameters
 from ..inputs import Source, as_source
-from ..parameters import (
-    BackboneParameters,
-    RunParameters,
-    with_parameters,
-)
+from ..parameters import BackboneParameters, RunParameters
+from ..processes import fitted_together
 from ..training.device import Runtime, seeded
 from ..validation import validated_fit
 from .extraction import extract_features
@@ -45,7 +43,7 @@ class FeatureExtractor(
     random_state : int, RandomState or None, default=None
         Decides the weights when ``pretrained`` is False.
     verbose : int, default=0
-        1 shows a progress bar.
+        1 shows progress.
 
     Attributes
     ----------
@@ -63,6 +61,7 @@ class FeatureExtractor(
     """
 
     @validated_fit
+    @fitted_together
     def fit(self, X: Any, y: Any = None) -> Self:
         """Load the backbone; ``X`` is checked and otherwise not used.
 
@@ -87,9 +86,10 @@ class FeatureExtractor(
         """
         check_backbone(self.backbone)
         FeatureMemory.of(self.memory)
-        runtime = Runtime.of(self)
+        runtime = Runtime.of(self, together=True)
         source = as_source(X)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = runtime.processes.first("seed", lambda: seed)
         with seeded(seed, runtime.device):
             loaded = load_backbone(
                 self.backbone,
@@ -98,9 +98,32 @@ class FeatureExtractor(
                 crop_pct=self.crop_pct,
                 example=source.load([0]) if source.is_raw else None,
             )
-        self._embed = make_embedder(loaded, runtime.dtype, raw=source.is_raw)
+        self._embed = make_embedder(
+            loaded, runtime.dtype, raw=source.is_raw, compile=self.compile
+        )
         self.n_features_out_ = loaded.width
         return self
+
+    @fitted_together
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Load the backbone, and compute the features of each image.
+
+        As :meth:`fit` and then :meth:`transform`; but if ``distributed``, the processes
+        share the images, and all get all features.
+
+        Parameters
+        ----------
+        X : images or file paths
+            As in :meth:`TURNClassifier.fit`.
+        y : ignored
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32
+        """
+        self.fit(X)
+        source = as_source(X, check=False)
+        return self._features(source, Runtime.of(self, together=True))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Compute the features of each image.
@@ -126,9 +149,12 @@ class FeatureExtractor(
             If ``memory`` cannot be used.
         """
         check_is_fitted(self)
-        source = self._sized(as_source(X, check=False))  # reading names bad files
+        source = as_source(X, check=False)  # reading names bad files
+        return self._features(source, Runtime.of(self))
+
+    def _features(self, source: Source, runtime: Runtime) -> NDArray[np.float32]:
         return extract_features(
-            self._embed, source, Runtime.of(self), memory=self.memory
+            self._embed, self._sized(source), runtime, memory=self.memory
         ).numpy()
 
     def _sized(self, source: Source) -> Source:

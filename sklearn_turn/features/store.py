@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import FeatureCacheError, FeatureCacheWarning
 from ..inputs.keys import KEY, content_key
+from .claims import Claims
 from .database import Database, drop, evict
 from .memory import FeatureMemory
 
@@ -225,6 +226,10 @@ class FeatureCache:
             return features
         halves, fits = _to_half(features)
         return np.where(fits[:, None], halves.astype(np.float32), features)
+
+    def claims(self) -> Claims:
+        """Who computes what of this backbone, for one pass over images."""
+        return Claims(self.folder, self._identity)
 
     def __len__(self) -> int:
         count = "SELECT count(*) FROM samples WHERE identity = ?"

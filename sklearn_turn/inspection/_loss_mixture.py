@@ -6,22 +6,35 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import clone
 
+from ..selection.gmm import GMMNoiseFilter
 from ..selection.mixture import TwoGaussians
+from ._drawing import CLEAN, CLEAN_DARK, NOISY, NOISY_DARK, bool_mask, one_axes
+from ._found import Found, take_apart
 
 
 class LossMixtureDisplay:
-    """Histogram of per-sample losses with the fitted mixtures.
+    """Histogram of per-sample losses, and what the fitted mixtures expect in each bar.
+
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. Samples are drawn
+    on a square-root scale: right labels crowd in a few bars beside which the wrong ones
+    would vanish.
 
     Parameters
     ----------
     losses : ndarray of shape (n_samples,)
+        Of the samples that could be read. Not finite ones are left out of the picture.
     clean_mask : ndarray of shape (n_samples,), bool
         Labels selected as clean.
-    density : ndarray of shape (n_points, 3)
-        A grid of losses and, averaged over classes by size, the densities of the
-        low and the high component there.
+    mixtures : TwoGaussians or None
+        One mixture per class, or one for all.
+    class_counts : ndarray of shape (n_groups,), int, or None
+        Samples of each mixture.
+    thresholds : ndarray of shape (n_groups,) or None
+        Losses above which labels are flagged, NaN for classes in which none is.
+    tau : float or None
+        The clean probability at these thresholds.
     is_wrong : ndarray of shape (n_samples,), bool or None
         Which labels really are wrong, when known; the histogram is then split by it
         and not by ``clean_mask``.
@@ -31,7 +44,22 @@ class LossMixtureDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
-        Low and high component.
+        Low and high component, in samples per bar, summed over the classes. None of
+        them without a mixture.
+    threshold_ : matplotlib Line2D or None
+        The threshold, of several the median.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_turn import NoiseFilteredClassifier
+    >>> from sklearn_turn.inspection import LossMixtureDisplay
+    >>> from sklearn_turn.noise import symmetric
+    >>> X, y = make_blobs(300, centers=3, random_state=0, cluster_std=0.7)
+    >>> clf = NoiseFilteredClassifier().fit(X, symmetric(y, 0.3, random_state=0))
+    >>> display = LossMixtureDisplay.from_estimator(clf)
+    >>> display.ax_.get_ylabel()
+    'samples (square-root scale)'
     """
 
     def __init__(
@@ -39,12 +67,18 @@ class LossMixtureDisplay:
         *,
         losses: NDArray[np.float64],
         clean_mask: NDArray[np.bool_],
-        density: NDArray[np.float64],
+        mixtures: TwoGaussians | None = None,
+        class_counts: NDArray[np.intp] | None = None,
+        thresholds: NDArray[np.float64] | None = None,
+        tau: float | None = None,
         is_wrong: NDArray[np.bool_] | None = None,
     ):
         self.losses = losses
         self.clean_mask = clean_mask
-        self.density = density
+        self.mixtures = mixtures
+        self.class_counts = class_counts
+        self.thresholds = thresholds
+        self.tau = tau
         self.is_wrong = is_wrong
 
     @classmethod
@@ -59,8 +93,63 @@ class LossMixtureDisplay:
 
         Parameters
         ----------
-        estimator : TURNClassifier or NoiseFilteredClassifier
-            Fitted, with ``losses_`` and a ``noise_filter_`` that has ``mixtures_``.
+        estimator : classifier, Pipeline or search
+            Fitted, with cleansing. The mixture is that of
+            :class:`~sklearn_turn.GMMNoiseFilter`; with another filter there are bars
+            alone.
+        is_wrong : array-like of shape (n_samples,), bool, default=None
+            Which labels really are wrong, when known.
+        ax : matplotlib Axes, default=None
+            None draws on a new figure.
+
+        Returns
+        -------
+        LossMixtureDisplay
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the estimator was fitted without cleansing, or cleansed by other evidence
+            than losses.
+        """
+        _, classifier = take_apart(estimator)
+        found = Found.of(classifier)
+        used = found.used
+        if is_wrong is not None:
+            example = "y != y_true"
+            is_wrong = bool_mask("is_wrong", is_wrong, len(used), example)[used]
+        if not hasattr(classifier, "losses_"):
+            raise ValueError(
+                f"{type(classifier).__name__} selects labels without their losses. "
+                "Draw those of another model: LossMixtureDisplay.from_predictions."
+            )
+        noise_filter = getattr(classifier, "noise_filter_", None)
+        return cls._of_filter(
+            noise_filter, found.losses[used], ~found.is_issue[used], is_wrong
+        ).plot(ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        losses: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        noise_filter: GMMNoiseFilter | None = None,
+        is_wrong: ArrayLike | None = None,
+        ax: Any = None,
+    ) -> LossMixtureDisplay:
+        """Fit the mixtures to losses from anywhere, and draw them.
+
+        Parameters
+        ----------
+        losses : array-like of shape (n_samples,)
+            Cross-entropy of each given label, in nats.
+        y : array-like of shape (n_samples,), default=None
+            Given labels: one mixture for each. None fits one for all samples.
+        noise_filter : GMMNoiseFilter, default=None
+            Fitted on a copy; None is ``GMMNoiseFilter()``.
         is_wrong : array-like of shape (n_samples,), bool, default=None
             Which labels really are wrong, when known.
         ax : matplotlib Axes, default=None
@@ -73,36 +162,35 @@ class LossMixtureDisplay:
         Raises
         ------
         ValueError
-            If the estimator was fitted without cleansing, or its filter has no mixture.
+            If the losses or labels are not as described.
         """
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "noise_filter_"):
+        losses = np.asarray(losses, dtype=np.float64)
+        if losses.ndim != 1:
             raise ValueError(
-                f"This {type(estimator).__name__} holds no mixture to draw. Pass a "
-                "TURNClassifier fitted with cleansing='epoch' or 'once', or a "
-                "NoiseFilteredClassifier; of a pipeline, the last step: pipeline[-1]."
+                f"losses must have one entry per sample; the shape is {losses.shape}."
             )
-        if not hasattr(estimator.noise_filter_, "mixtures_"):
-            raise ValueError(
-                f"{type(estimator.noise_filter_).__name__} fits no mixture of losses. "
-                "Fit with noise_filter='gmm' to draw one."
-            )
-        losses = np.asarray(estimator.losses_)
+        fitted = clone(noise_filter or GMMNoiseFilter()).fit(losses[:, None], y)
+        return cls._of_filter(fitted, losses, fitted.clean_mask_, is_wrong).plot(ax=ax)
+
+    @classmethod
+    def _of_filter(
+        cls,
+        noise_filter: Any,
+        losses: NDArray[np.float64],
+        clean_mask: NDArray[np.bool_],
+        is_wrong: ArrayLike | None,
+    ) -> LossMixtureDisplay:
+        display = cls(losses=losses, clean_mask=clean_mask)
         if is_wrong is not None:
-            is_wrong = np.asarray(is_wrong)
-            if is_wrong.shape != losses.shape or is_wrong.dtype != bool:
-                raise ValueError(
-                    f"is_wrong must be bool with one entry for each of {len(losses)} "
-                    f"samples, such as y != y_true; it is {is_wrong.dtype} of shape "
-                    f"{is_wrong.shape}."
-                )
-        display = cls(
-            losses=losses,
-            clean_mask=estimator.clean_mask_,
-            density=_mean_density(estimator.noise_filter_, losses),
-            is_wrong=None if is_wrong is None else np.asarray(is_wrong, dtype=bool),
-        )
-        return display.plot(ax=ax)
+            display.is_wrong = bool_mask(
+                "is_wrong", is_wrong, len(losses), "y != y_true"
+            )
+        if hasattr(noise_filter, "mixtures_"):
+            display.mixtures = noise_filter.mixtures_
+            display.class_counts = mixture_sizes(noise_filter)
+            display.thresholds = flag_thresholds(noise_filter, losses)
+            display.tau = getattr(noise_filter, "tau", None)
+        return display
 
     def plot(self, ax: Any = None, *, bins: int = 60) -> LossMixtureDisplay:
         """Draw.
@@ -118,38 +206,29 @@ class LossMixtureDisplay:
         -------
         LossMixtureDisplay
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "Drawing needs matplotlib: pip install 'sklearn-turn[plots]'."
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+        ax = one_axes(ax, (7, 4))
         if self.is_wrong is None:
             groups = {"clean": self.clean_mask, "flagged as noisy": ~self.clean_mask}
         else:
             groups = {"label is right": ~self.is_wrong, "label is wrong": self.is_wrong}
         finite = np.isfinite(self.losses)
-        counts, edges, _ = ax.hist(
-            [self.losses[mask & finite] for mask in groups.values()],
-            bins=bins,
-            stacked=True,
-            color=["#4c78a8", "#f58518"],
-            alpha=0.75,
-            label=[f"{name} ({mask.sum()})" for name, mask in groups.items()],
-        )
-        grid, low, high = self.density.T
-        scale = finite.sum() * (edges[1] - edges[0])
-        self.lines_ = [
-            *ax.plot(grid, low * scale, color="#1f4e79", lw=2, label="low component"),
-            *ax.plot(grid, high * scale, color="#a4500f", lw=2, label="high component"),
-        ]
-        # Narrow components make peaks far above any bar.
-        tallest = np.max(counts)
-        ax.set_ylim(0, 1.25 * max(tallest, 1))
+        edges = np.histogram_bin_edges(self.losses[finite], bins=bins)
+        for (name, mask), colour in zip(groups.items(), (CLEAN, NOISY), strict=True):
+            ax.hist(
+                self.losses[mask & finite],
+                bins=edges,
+                color=colour,
+                alpha=0.6,
+                label=f"{name} ({mask.sum()})",
+            )
+        self.lines_ = self._draw_components(ax, edges)
+        self.threshold_ = self._draw_thresholds(ax)
+        ax.set_yscale("function", functions=(_root, np.square))
+        ax.set_ylim(bottom=0)
+        ax.set_yticks(_root_ticks(ax.get_ylim()[1]))
+        ax.set_xlim(edges[0], edges[-1])
         ax.set_xlabel("cross-entropy of the given label (nats)")
-        ax.set_ylabel("samples")
+        ax.set_ylabel("samples (square-root scale)")
         ax.set_title(
             f"{self.clean_mask.sum()} of {len(self.losses)} labels are clean",
             loc="left",
@@ -159,20 +238,79 @@ class LossMixtureDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
+    def _draw_components(self, ax: Any, edges: NDArray[np.float64]) -> list[Any]:
+        if self.mixtures is None or self.class_counts is None:
+            return []
+        # What a component puts into a bar; its density would tower over narrow peaks.
+        counts = self.mixtures.expected_counts(edges, self.class_counts)
+        looks = (("low", CLEAN_DARK, "-"), ("high", NOISY_DARK, "--"))
+        return [
+            ax.plot(
+                (edges[:-1] + edges[1:]) / 2,
+                expected,
+                color=colour,
+                ls=style,
+                lw=1.8,
+                drawstyle="steps-mid",
+                label=f"{name} component",
+            )[0]
+            for expected, (name, colour, style) in zip(counts, looks, strict=True)
+        ]
 
-def _mean_density(
+    def _draw_thresholds(self, ax: Any) -> Any:
+        if self.thresholds is None or np.isnan(self.thresholds).all():
+            return None
+        known = self.thresholds[~np.isnan(self.thresholds)]
+        label = "threshold" if self.tau is None else f"threshold, τ = {self.tau:g}"
+        if len(known) > 1:
+            label += f": median and range\nof {len(known)} classes"
+            ax.axvspan(
+                known.min(), known.max(), color="0.5", alpha=0.15, lw=0, zorder=0
+            )
+        middle = float(np.median(known))
+        return ax.axvline(middle, color="0.25", ls=":", lw=1.5, label=label)
+
+
+def mixture_sizes(noise_filter: Any) -> NDArray[np.intp]:
+    """Samples of each mixture of a fitted filter: of a class, or all."""
+    counts: NDArray[np.intp] = noise_filter.class_counts_
+    one_for_all = len(counts) != len(noise_filter.mixtures_.means)
+    return np.array([counts.sum()]) if one_for_all else counts
+
+
+def flag_thresholds(
     noise_filter: Any, losses: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Grid, low and high density: the mean by size over classes with a mixture."""
-    mixtures: TwoGaussians = noise_filter.mixtures_
+    """Losses above which labels are flagged.
+
+    Parameters
+    ----------
+    noise_filter : GMMNoiseFilter
+        Fitted.
+    losses : ndarray of shape (n,)
+        Between whose finite extremes to look.
+
+    Returns
+    -------
+    ndarray of shape (n_groups,)
+        NaN for classes of which no label is flagged.
+    """
     finite = losses[np.isfinite(losses)]
-    if not len(finite):
-        return np.empty((0, 3))
-    grid = np.linspace(finite.min(), finite.max(), 500)
-    usable = ~np.isnan(mixtures.means[:, 0])
-    if not usable.any():
-        return np.column_stack([grid, np.full((500, 2), np.nan)])
-    densities = mixtures.density(grid)[usable]
-    sizes = noise_filter.class_counts_
-    share = sizes[usable] if len(sizes) == len(usable) else np.ones(usable.sum())
-    return np.column_stack([grid, np.average(densities, axis=0, weights=share).T])
+    mixtures: TwoGaussians = noise_filter.mixtures_
+    if not len(finite) or not hasattr(noise_filter, "tau"):
+        return np.full(len(mixtures.means), np.nan)
+    found = mixtures.thresholds(noise_filter.tau, finite.min(), finite.max())
+    return np.where(noise_filter.unsplit_, np.nan, found)
+
+
+def _root(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.maximum(values, 0))
+
+
+def _root_ticks(top: float) -> NDArray[np.float64]:
+    """Numbers 1, 2 and 5 times powers of ten, about evenly spaced below ``top``."""
+    wanted = top * np.linspace(0, 1, 6)[1:] ** 2
+    unit = 10 ** np.floor(np.log10(np.maximum(wanted, 1)))
+    steps = np.array([1, 2, 5, 10])
+    nearest = np.abs(wanted / unit - steps[:, None]).argmin(axis=0)
+    return np.unique(np.r_[0, steps[nearest] * unit])

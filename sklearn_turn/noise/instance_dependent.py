@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
-from .class_dependent import Codes, Floats, Seed, encode_checked
+from ._checks import Codes, Floats, Seed, check_rate, encode
 
 # Memory for one block of samples in float64.
 _BLOCK_BYTES = 2**25
@@ -22,6 +22,7 @@ def instance_cheng2021(
     *,
     rate_std: float = 0.1,
     standardize: bool = False,
+    labels: ArrayLike | None = None,
     random_state: Seed = None,
 ) -> NDArray[Any]:
     """Instance-dependent noise with one projection shared by all classes (CORES).
@@ -38,7 +39,7 @@ def instance_cheng2021(
     X : array-like of shape (n_samples, ...)
         Numeric samples, such as uint8 images; flattened. They are read in blocks, but
         W takes ``8 * n_features * C`` bytes: pass thumbnails of large images.
-    y, random_state
+    y, labels, random_state
         As in `symmetric`.
     noise_rate : float
         Mean of the normal distribution of q, in [0, 1]. Near 0 or 1 the truncation
@@ -55,7 +56,7 @@ def instance_cheng2021(
 
     Returns
     -------
-    y_noisy : ndarray of shape (n_samples,), with the dtype of `y`
+    y_noisy : ndarray of shape (n_samples,), with the dtype of `y` or `labels`
 
     Raises
     ------
@@ -74,7 +75,14 @@ def instance_cheng2021(
     0.4
     """
     return _instance(
-        X, y, noise_rate, rate_std, standardize, random_state, shared_weights=True
+        X,
+        y,
+        noise_rate,
+        rate_std,
+        standardize,
+        labels,
+        random_state,
+        shared_weights=True,
     )
 
 
@@ -85,18 +93,20 @@ def instance_xia2020(
     *,
     rate_std: float = 0.1,
     standardize: bool = False,
+    labels: ArrayLike | None = None,
     random_state: Seed = None,
 ) -> NDArray[Any]:
-    """Instance-dependent noise with a projection W_y for each true class (PDN).
+    """Part-dependent noise: a projection W_y for each true class.
 
     As `instance_cheng2021`, with W_{y_i} in the place of W: each class sends its wrong
     labels to classes of its own, so that no class attracts the noise of all. Source:
-    Xia et al., "Part-dependent Label Noise", NeurIPS 2020, arXiv:2006.07836, and its
-    code, xiaoboxia/Part-dependent-label-noise.
+    the noise of Xia et al., "Part-dependent Label Noise", NeurIPS 2020,
+    arXiv:2006.07836 (PDN, or IDN in papers that took it over), and of its code,
+    xiaoboxia/Part-dependent-label-noise.
 
     Parameters
     ----------
-    X, y, noise_rate, rate_std, random_state
+    X, y, noise_rate, rate_std, labels, random_state
         As in `instance_cheng2021`. Only one W_y is held at a time.
     standardize : bool, default=False
         As in `instance_cheng2021`, but it matters less: in the setting measured there,
@@ -104,7 +114,7 @@ def instance_xia2020(
 
     Returns
     -------
-    y_noisy : ndarray of shape (n_samples,), with the dtype of `y`
+    y_noisy : ndarray of shape (n_samples,), with the dtype of `y` or `labels`
 
     Raises
     ------
@@ -122,7 +132,14 @@ def instance_xia2020(
     0.4
     """
     return _instance(
-        X, y, noise_rate, rate_std, standardize, random_state, shared_weights=False
+        X,
+        y,
+        noise_rate,
+        rate_std,
+        standardize,
+        labels,
+        random_state,
+        shared_weights=False,
     )
 
 
@@ -132,10 +149,12 @@ def _instance(
     noise_rate: float,
     rate_std: float,
     standardize: bool,
+    labels: ArrayLike | None,
     random_state: Seed,
     shared_weights: bool,
 ) -> NDArray[Any]:
-    classes, codes = encode_checked(y, noise_rate)
+    check_rate(noise_rate)
+    classes, codes = encode(y, labels)
     try:
         samples = np.asarray(X)
         if samples.ndim > 2:

@@ -47,6 +47,7 @@ True
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.base import clone
+
+from ..exceptions import CleansingWarning
 
 EVIDENCE = ("losses", "log_proba", "features")
 # Log-probabilities in half precision sum to one only about this well.
@@ -152,7 +155,11 @@ def check_noise_filter(noise_filter: Any) -> None:
 
 
 def fit_filter(
-    noise_filter: Any, evidence: Mapping[str, NDArray[Any]], y: NDArray[Any]
+    noise_filter: Any,
+    evidence: Mapping[str, NDArray[Any]],
+    y: NDArray[Any],
+    *,
+    needs_clean: bool = True,
 ) -> Any:
     """Fit a clone of a filter on the evidence it asks for, and check its result.
 
@@ -164,11 +171,18 @@ def fit_filter(
         At least what the filter asks for, under its name.
     y : ndarray of shape (n_samples,)
         Given labels, as the user gave them.
+    needs_clean : bool, default=True
+        Whether to raise if nothing is selected as clean, rather than warn.
 
     Returns
     -------
     estimator
         The fitted clone.
+
+    Warns
+    -----
+    CleansingWarning
+        If nothing is selected as clean, and nothing needs to be.
 
     Raises
     ------
@@ -192,7 +206,15 @@ def fit_filter(
             f"{outside.sum()} of {len(y)} values are not, the first at index {first}: "
             f"{proba[first]}."
         )
-    if not fitted.clean_mask_.any():
+    if not fitted.clean_mask_.any() and not needs_clean:
+        warnings.warn(
+            f"{name} selected none of the {len(y)} labels as clean: what the features "
+            "say of the labels is little better than chance. Use the input size the "
+            "backbone was trained for, another backbone, or more samples.",
+            CleansingWarning,
+            stacklevel=3,
+        )
+    elif not fitted.clean_mask_.any():
         diverged = not np.isfinite(asked).all()
         raise ValueError(
             f"{name} selected none of the {len(y)} labels as clean, so that no sample "
@@ -290,3 +312,23 @@ def encode_known(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp
             f"{np.unique(labels[~known])[:10].tolist()}."
         )
     return np.searchsorted(classes, labels)
+
+
+def with_noise_rate(noise_filter: Any, rate: float | None) -> Any:
+    """A noise filter told the noise rate, if it takes one and has none.
+
+    Parameters
+    ----------
+    noise_filter : estimator
+    rate : float or None
+        None tells it nothing.
+
+    Returns
+    -------
+    estimator
+        The same, or a clone.
+    """
+    parameters = noise_filter.get_params(deep=False)
+    if rate is None or parameters.get("noise_rate", 0) is not None:
+        return noise_filter
+    return clone(noise_filter).set_params(noise_rate=rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
-from skorch.dataset import unpack_data
+from skorch.dataset import get_len, unpack_data
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from ..inputs import FeatureRows, Source
+from ..inputs import FeatureRows, Ragged, Source
 from ..inputs.source import Samples
+from ..processes import ALONE, Processes
 
 # Bounds the memory of gathered rows.
 _BATCHES_AT_ONCE = 32
@@ -34,12 +35,15 @@ class Batch(NamedTuple):
         Positions in the training set, for what is kept per sample.
     weight : Tensor of shape (n,), float32, or None
         Of each sample's loss; None weighs all alike.
+    target : Tensor of shape (n,), int64, or (n, n_classes), float32, or None
+        Labels or soft labels to train towards; None is ``y``.
     """
 
     x: Samples
     y: Tensor
     index: Tensor  # type: ignore[assignment]  # tuple has a method of this name
     weight: Tensor | None = None
+    target: Tensor | None = None
 
     @classmethod
     def of(cls, batch: Any) -> Batch:
@@ -61,6 +65,28 @@ class Batch(NamedTuple):
 def already_a_batch(batch: Any) -> Any:
     """Collate nothing: the datasets here return whole batches, others lists."""
     return default_collate(batch) if isinstance(batch, list) else batch
+
+
+def n_samples_of(batch: Any) -> int:
+    """Number of samples in a batch: of ours, a pair (x, y), or x alone."""
+    x = batch[0] if isinstance(batch, tuple | list) else batch
+    n: int = len(x) if isinstance(x, Tensor | Ragged) else get_len(x)
+    return n
+
+
+def rows_of(batch: Any, place: slice) -> Any:
+    """The same samples of all that a batch consists of."""
+    if batch is None:  # as the weights of samples without
+        return None
+    if isinstance(batch, Ragged):
+        return Ragged(batch.images[place])
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # named
+        return type(batch)(*(rows_of(part, place) for part in batch))
+    if isinstance(batch, tuple | list):
+        return type(batch)(rows_of(part, place) for part in batch)
+    if isinstance(batch, Mapping):
+        return {name: rows_of(part, place) for name, part in batch.items()}
+    return batch[place]
 
 
 class Labelled(torch.utils.data.Dataset):
@@ -115,6 +141,12 @@ def root_and_rows(dataset: Any) -> tuple[Any, NDArray[np.intp]]:
         rows = np.asarray(dataset.indices)[rows]
         dataset = dataset.dataset
     return dataset, rows
+
+
+def processes_of(net: Any) -> Processes:
+    """The processes that train a net together; a net of skorch is alone."""
+    together: Processes = getattr(net, "processes", ALONE)
+    return together
 
 
 def on_device(dataset: Labelled, device: torch.device) -> Labelled:
@@ -205,6 +237,10 @@ class RandomOrder(Callback):
     random_state : int, RandomState or None, default=None
     """
 
+    #: Made anew when training begins. Of a fit with a checkpoint, all other attributes
+    #: whose names end with an underscore are kept, or the fit is refused.
+    not_resumed: tuple[str, ...] = ("sampler_", "saved_")
+
     def __init__(self, random_state: Any = None):
         self.random_state = random_state
 
@@ -236,7 +272,12 @@ class RandomOrder(Callback):
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, **kwargs: Any
     ) -> None:
-        self.sampler_.indices = self.select(net, dataset_train)
+        indices = self.select(net, dataset_train)
+        # One order for all processes, whatever led them to it.
+        self.sampler_.indices, state = processes_of(net).first(
+            "the order of an epoch", lambda: (indices, self.rng_.get_state())
+        )
+        self.rng_.set_state(state)
         self.epoch_ += 1
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:

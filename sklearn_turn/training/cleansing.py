@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..exceptions import CleansingWarning
+from ..progress import tell
 from ..selection import draw_balanced
+from ..selection.correction import label_posterior, suggested_codes
 from ..selection.protocol import (
     check_noise_filter,
     evidence_of,
     fit_filter,
     make_filter,
+    with_noise_rate,
 )
-from .batches import RandomOrder, root_and_rows
+from .batches import Labelled, RandomOrder, processes_of, root_and_rows
 from .evidence import Evidence, collect_evidence, labels_of
+from .net import Net
+
+_LOGGER = logging.getLogger(__name__)
+
+# What is found at a cleansing, beside the evidence.
+_DECIDED = (
+    "losses_",
+    "noise_filter_",
+    "filter_",
+    "suggested_codes_",
+    "kept_counts_",
+    "kept_indices_",
+)
 
 
 class Cleansing(RandomOrder):
@@ -43,12 +61,24 @@ class Cleansing(RandomOrder):
     balance : {"min"}, float >= 1 or None, default="min"
         Draw from every class as many samples as the smallest class has clean, at
         most this many times as many, or all clean samples.
+    label_correction : {"hard", "soft"} or None, default=None
+        What becomes of samples whose label is not clean. None leaves them out. "hard"
+        trains on the suggested label where its probability exceeds the filter's
+        ``tau`` (0.5 without one), and leaves out the rest; a class of which nothing
+        would be left keeps its labels, with a warning. "soft" trains every sample on
+        the probabilities of its true class, given the prediction and the label. With
+        either, classes are balanced by the corrected labels. Needs a
+        :class:`~sklearn_turn.training.Net` and a
+        :class:`~sklearn_turn.training.Labelled` dataset, whose batches tell which
+        samples they hold.
     first_evidence : mapping of str to ndarray, default=None
         What the filter asks for ("losses" of shape (n_samples, 1) and the like),
         before the first epoch, when it is known; saves one pass.
     refine : callable, default=None
         From evidence, with the features of the network, to better evidence, which is
-        then given to the filter. Not called for ``first_evidence``.
+        then given to the filter. Not called for ``first_evidence``. A filter with a
+        parameter ``noise_rate`` that is None is told, from the second cleansing on, the
+        rate it found at the first.
     classes : ndarray of shape (n_classes,), default=None
         Labels that the dataset's codes stand for; the filter is given these.
     random_state : int, RandomState or None, default=None
@@ -64,6 +94,10 @@ class Cleansing(RandomOrder):
         The filter fitted at the last cleansing.
     kept_indices_ : ndarray of int
         The subset drawn for the last epoch.
+    suggested_codes_ : ndarray of shape (n_samples,), int
+        The label each sample should have, by the last cleansing.
+    clean_masks_ : list of ndarray of shape (n_samples,), bool
+        Which labels were clean at each epoch.
     n_passes_ : int
         Passes over the training set made for evidence.
 
@@ -86,12 +120,16 @@ class Cleansing(RandomOrder):
     [84, 81]
     """
 
+    #: Much of it is large, and made anew at every cleansing.
+    not_resumed = (*RandomOrder.not_resumed, "evidence_")
+
     def __init__(
         self,
         noise_filter: Any = None,
         *,
         every_epoch: bool = True,
         balance: str | float | None = "min",
+        label_correction: str | None = None,
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
         refine: Callable[[Evidence], Evidence] | None = None,
         classes: NDArray[Any] | None = None,
@@ -100,6 +138,7 @@ class Cleansing(RandomOrder):
         self.noise_filter = noise_filter
         self.every_epoch = every_epoch
         self.balance = balance
+        self.label_correction = label_correction
         self.first_evidence = first_evidence
         self.refine = refine
         self.classes = classes
@@ -118,8 +157,35 @@ class Cleansing(RandomOrder):
                 f"balance must be 'min', a number of at least 1 or None, not "
                 f"{balance!r}."
             )
+        if self.label_correction not in (None, "hard", "soft"):
+            raise ValueError(
+                "label_correction must be 'hard', 'soft' or None, not "
+                f"{self.label_correction!r}."
+            )
+        accelerator = getattr(net, "accelerator", None)
+        if getattr(accelerator, "num_processes", 1) > 1:
+            raise TypeError(
+                f"{type(net).__name__} is trained by several processes of skorch's "
+                "AccelerateMixin, and each would see a part of the samples only. Use "
+                "an estimator with distributed=True, such as TURNClassifier."
+            )
+        if self.label_correction and not isinstance(net, Net):
+            raise TypeError(
+                f"label_correction={self.label_correction!r} trains on other labels "
+                f"than the dataset's, which {type(net).__name__} cannot be told. Use "
+                "sklearn_turn.training.Net, or label_correction=None."
+            )
+        if self.label_correction and "log_proba" not in (
+            self.first_evidence or {"log_proba"}
+        ):
+            raise ValueError(
+                f"label_correction={self.label_correction!r} needs predictions: put "
+                "'log_proba' of shape (n_samples, n_classes) into first_evidence."
+            )
         super().on_train_begin(net, **kwargs)
+        self.refine_ = self.refine
         self.n_passes_ = 0
+        self.clean_masks_: list[NDArray[np.bool_]] = []
 
     def select(self, net: Any, dataset: Any) -> NDArray[np.intp]:
         """Clean samples, balanced over classes."""
@@ -131,19 +197,26 @@ class Cleansing(RandomOrder):
         self, net: Any, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         super().on_epoch_begin(net, dataset_train, **kwargs)
+        self.clean_masks_.append(self.noise_filter_.clean_mask_)
         net.history.record("kept", self.kept_counts_.tolist())
         net.history.record("n_train", len(self.sampler_))
-        if net.verbose:
-            counts = self.kept_counts_
-            print(
-                f"epoch {self.epoch_}: {counts.sum()} of {len(self.losses_)} labels "
-                f"are clean, training on {len(self.sampler_)} ({counts.min()} to "
-                f"{counts.max()} clean per class)"
-            )
+        counts = self.kept_counts_
+        tell(
+            _LOGGER,
+            f"epoch {self.epoch_}: {counts.sum()} of {len(self.losses_)} labels are "
+            f"clean, training on {len(self.sampler_)} ({counts.min()} to "
+            f"{counts.max()} clean per class)",
+            verbose=net.verbose,
+        )
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        super().on_train_end(net, **kwargs)
+        if self.label_correction:
+            net.targets_ = None
 
     def forget_data(self) -> None:
         """Keep what was found, not the data it was found in."""
-        self.first_evidence, self.refine = None, None
+        self.first_evidence, self.refine, self.refine_ = None, None, None
         self.evidence_: Evidence = {}
 
     def _cleanse(self, net: Any, dataset: Any) -> None:
@@ -152,34 +225,129 @@ class Cleansing(RandomOrder):
         if len(net.history) == 1 and self.first_evidence is not None:
             self.evidence_, y = dict(self.first_evidence), labels_of(root)
         else:
-            wanted = {"features" if self.refine else evidence_of(self.filter_)}
-            self.evidence_, y = collect_evidence(net, root, wanted)
+            wanted = {"features" if self.refine_ else evidence_of(self.filter_)}
+            wanted |= {"log_proba"} if self.label_correction else set()
+            phase = f"cleansing for epoch {len(net.history)}"
+            self.evidence_, y = collect_evidence(net, root, wanted, phase)
             self.n_passes_ += 1
-            if self.refine is not None:
-                self.evidence_ = self.refine(self.evidence_)
+            if self.refine_ is not None:
+                self.evidence_ = self.refine_(self.evidence_)
+        if self.label_correction and not isinstance(root, Labelled):
+            raise TypeError(
+                f"label_correction={self.label_correction!r} needs batches that tell "
+                f"which samples they hold, which {type(root).__name__} does not give. "
+                "Train on sklearn_turn.training.Labelled(source, y)."
+            )
+        # Of several processes one decides, lest they differ by a rounding error.
+        decided, targets = processes_of(net).first(
+            "labels", lambda: self._decide(y, rows)
+        )
+        self.__dict__.update(decided)
+        if targets is not None:
+            net.targets_ = torch.from_numpy(targets).to(net.device)
+
+    def _decide(
+        self, y: NDArray[np.intp], rows: NDArray[np.intp]
+    ) -> tuple[dict[str, Any], NDArray[Any] | None]:
+        """What the evidence says, and the labels to train towards if not the given."""
         self.losses_ = self.evidence_["losses"][:, 0]
         labels = y if self.classes is None else self.classes[y]
-        self.noise_filter_ = fit_filter(self.filter_, self.evidence_, labels)
-        mask = self.noise_filter_.clean_mask_
-        self.kept_counts_ = np.bincount(y[mask], minlength=int(y.max()) + 1)
-        lost = np.flatnonzero((self.kept_counts_ == 0) & (np.bincount(y) > 0))
-        if len(lost):
-            names = lost if self.classes is None else self.classes[lost]
-            warnings.warn(
-                f"{type(self.filter_).__name__} selected no sample of "
-                f"{len(lost)} classes, which are not trained on: "
-                f"{', '.join(map(str, names[:10]))}. Lower its threshold, or use "
-                "noise_filter='gmm', which keeps samples of every class.",
-                CleansingWarning,
-                stacklevel=2,
-            )
-        self.kept_indices_ = draw_balanced(mask[rows], y[rows], self.balance, self.rng_)
-        if 10 * len(self.kept_indices_) < mask[rows].sum():
-            warnings.warn(
-                f"balance={self.balance!r} trains on {len(self.kept_indices_)} of "
-                f"{mask[rows].sum()} clean samples, because the smallest class has "
-                f"only {self.kept_counts_[self.kept_counts_ > 0].min()}. Raise "
-                "balance, say to 10, or set it to None.",
-                CleansingWarning,
-                stacklevel=2,
-            )
+        fitted = self.noise_filter_ = fit_filter(
+            self.filter_,
+            self.evidence_,
+            labels,
+            needs_clean=self.label_correction is None,
+        )
+        if self.refine_ is not None:
+            self._hold_noise_rate()
+        classes = np.unique(y) if self.classes is None else self.classes
+        self.suggested_codes_ = suggested_codes(
+            fitted, self.evidence_.get("predicted", y), y, classes
+        )
+        self.kept_counts_ = np.bincount(
+            y[fitted.clean_mask_], minlength=int(y.max()) + 1
+        )
+        targets, codes, used = self._correct(y)
+        self._warn_of_lost_classes(y, codes[used])
+        self.kept_indices_ = draw_balanced(
+            used[rows], codes[rows], self.balance, self.rng_
+        )
+        self._warn_of_few(codes[used], int(used[rows].sum()))
+        return {name: getattr(self, name) for name in _DECIDED}, targets
+
+    def _hold_noise_rate(self) -> None:
+        """Tell a filter that takes one the noise rate that it found first.
+
+        It is a property of the labels. What ``refine`` makes of a network has not seen
+        them at first, but comes to agree with those the network trains on, and the
+        estimate would fall from epoch to epoch.
+        """
+        rate = getattr(self.noise_filter_, "noise_rate_", None)
+        self.filter_ = with_noise_rate(self.filter_, rate)
+
+    def _correct(
+        self, y: NDArray[np.intp]
+    ) -> tuple[NDArray[Any] | None, NDArray[np.intp], NDArray[np.bool_]]:
+        """Labels to train towards, their codes, and where there are any."""
+        fitted = self.noise_filter_
+        clean: NDArray[np.bool_] = fitted.clean_mask_
+        if self.label_correction is None:
+            return None, y, clean
+        posterior = label_posterior(fitted, self.evidence_, y)
+        if self.label_correction == "soft":
+            codes, used = posterior.argmax(axis=1), np.ones(len(y), dtype=bool)
+            return posterior.astype(np.float32), codes, used
+        sure = posterior.max(axis=1) > getattr(fitted, "tau", 0.5)
+        codes = np.where(clean, y, posterior.argmax(axis=1))
+        used = clean | sure
+        if not clean.any():  # which was warned of; the evidence says nothing
+            codes, used = y, np.ones(len(y), dtype=bool)
+        lost = np.isin(y, np.setdiff1d(y, codes[used]))
+        if lost.any():
+            self._warn_of_unsure_classes(y, lost)
+            codes, used = np.where(lost, y, codes), used | lost
+        return codes, codes, used
+
+    def _warn_of_unsure_classes(
+        self, y: NDArray[np.intp], lost: NDArray[np.bool_]
+    ) -> None:
+        unsure = np.unique(y[lost])
+        names = unsure if self.classes is None else self.classes[unsure]
+        warnings.warn(
+            f"{type(self.filter_).__name__} is sure of no sample of {len(unsure)} "
+            f"classes, which are trained on as they are labelled: "
+            f"{', '.join(map(str, names[:10]))}.",
+            CleansingWarning,
+            stacklevel=4,
+        )
+
+    def _warn_of_lost_classes(
+        self, y: NDArray[np.intp], trained: NDArray[np.intp]
+    ) -> None:
+        lost = np.setdiff1d(y, trained)
+        if not len(lost):
+            return
+        names = lost if self.classes is None else self.classes[lost]
+        soft = self.label_correction == "soft"
+        warnings.warn(
+            f"{type(self.filter_).__name__} selected no sample of {len(lost)} classes, "
+            f"which are {'hardly' if soft else 'not'} trained on: "
+            f"{', '.join(map(str, names[:10]))}. "
+            + ("Use " if soft else "Lower its threshold, or use ")
+            + "noise_filter='gmm', which keeps samples of every class.",
+            CleansingWarning,
+            stacklevel=3,
+        )
+
+    def _warn_of_few(self, selected: NDArray[np.intp], n_selected: int) -> None:
+        if 10 * len(self.kept_indices_) >= n_selected:
+            return
+        counts = np.bincount(selected)
+        warnings.warn(
+            f"balance={self.balance!r} trains on {len(self.kept_indices_)} of "
+            f"{n_selected} clean samples, because the smallest class has "
+            f"only {counts[counts > 0].min()}. Raise balance, say to 10, or set it "
+            "to None.",
+            CleansingWarning,
+            stacklevel=3,
+        )

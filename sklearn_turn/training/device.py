@@ -1,18 +1,22 @@
-"""Where and how networks run: device, precision, loaders, random state, progress."""
+"""Where and how networks run: device, precision, loaders, random state, memory."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import joblib
+import numpy as np
 import torch
 
 from ..parameters import RunParameters
+from ..processes import ALONE, Processes
+from . import share
 
 T = TypeVar("T")
 
@@ -31,6 +35,8 @@ class Runtime:
     num_workers : int
         Loader processes for sources that decode.
     verbose : int
+    processes : Processes
+        That share the work.
     """
 
     device: torch.device
@@ -38,27 +44,41 @@ class Runtime:
     batch_size: int
     num_workers: int
     verbose: int
+    processes: Processes = ALONE
 
     @classmethod
-    def of(cls, settings: RunParameters) -> Runtime:
+    def of(cls, settings: RunParameters, *, together: bool = False) -> Runtime:
         """Resolve the parameters of an estimator.
+
+        Parameters
+        ----------
+        settings : RunParameters
+            The estimator.
+        together : bool, default=False
+            Whether all processes do this, if the estimator is ``distributed``; what is
+            done on one of them only must not wait for others.
 
         Raises
         ------
         ValueError
-            If there is no such device.
+            If there is no such device, or processes are not connected.
         """
+        processes = Processes.of(together and settings.distributed)
         device = _resolve_device(settings.device)
+        if settings.distributed:
+            device = _own_of(device)
         workers = settings.num_workers
         if workers == "auto":
             # Only CUDA leaves the cores idle, and starts processes by forking.
-            workers = min(8, joblib.cpu_count()) if device.type == "cuda" else 0
+            cores = share.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            workers = min(8, max(1, cores)) if device.type == "cuda" else 0
         return cls(
             device,
             _resolve_precision(settings.precision, device),
             settings.batch_size,
-            int(workers),
-            int(settings.verbose),
+            share.loader_processes(int(workers)),
+            int(settings.verbose) if processes.is_first else 0,
+            processes,
         )
 
     def loader_options(self, *, decodes: bool, n_batches: int) -> dict[str, Any]:
@@ -94,7 +114,7 @@ def moved(batch: T, device: str | torch.device) -> T:
 def _resolve_device(name: str | torch.device) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return share.gpu()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -115,6 +135,15 @@ def _resolve_device(name: str | torch.device) -> torch.device:
     return device
 
 
+def _own_of(device: torch.device) -> torch.device:
+    """The GPU of this process, among those of its machine."""
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    if device.type != "cuda" or device.index is not None:
+        return device
+    # A process may see no other than its own.
+    return torch.device("cuda", rank % torch.cuda.device_count())
+
+
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype | None:
     if precision == "bfloat16":
         return torch.bfloat16
@@ -124,9 +153,13 @@ def _resolve_precision(precision: str, device: torch.device) -> torch.dtype | No
         # Tensor cores for bfloat16 came with compute capability 8.
         fast = torch.cuda.get_device_capability(device)[0] >= 8
         return torch.bfloat16 if fast else None
-    # Without matrix units bf16 is emulated on a CPU, and slower than float32.
-    has_matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.bfloat16 if has_matrix_units() else None
+    # Without instructions for it bf16 is emulated on a CPU, and slower than float32.
+    fast = any(getattr(torch.cpu, name, lambda: False)() for name in _BFLOAT16)
+    return torch.bfloat16 if fast else None
+
+
+# Matrix units of Intel's server processors, and dot products of AMD's since Zen 4.
+_BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
 # Of the process: torch's generators, which dropout and augmentation draw from, are
@@ -136,20 +169,20 @@ _RANDOM_STATE = threading.RLock()
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the block, and leave its generators as they were.
+    """Seed the global generators in the block, and leave them as they were.
 
-    Blocks in several threads take turns.
+    torch's; and those of NumPy and Python, which a split or an augmentation of the user
+    may draw from.
+
+    Blocks in several threads take turns. A GPU is the current one inside, so that what
+    does not name it, such as pinned memory, takes no memory of the first.
     """
     cuda = device.type == "cuda"
-    with _RANDOM_STATE, torch.random.fork_rng(devices=[device] if cuda else []):
+    current = torch.cuda.device(device) if cuda else contextlib.nullcontext()
+    forked = torch.random.fork_rng(devices=[device] if cuda else [])
+    with _RANDOM_STATE, current, forked, _numpy_and_python_seeded(seed):
         mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
-        # torch.manual_seed would seed every accelerator, and these are not restored.
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        elif mps_state is not None:
-            torch.mps.manual_seed(seed)
+        seed_torch(seed, device)
         try:
             yield
         finally:
@@ -157,17 +190,31 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
                 torch.mps.set_rng_state(mps_state)
 
 
+@contextlib.contextmanager
+def _numpy_and_python_seeded(seed: int) -> Iterator[None]:
+    states = np.random.get_state(), random.getstate()
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators that training on a device draws from."""
+    # torch.manual_seed would seed every accelerator, and these are not restored.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def free_memory(device: torch.device) -> None:
     """Return what a finished phase held; skorch nets sit in reference cycles."""
-    if device.type == "cuda":
+    if device.type in ("cuda", "mps"):
         gc.collect()
-        torch.cuda.empty_cache()
-
-
-def progress(iterable: Any, description: str, verbose: int) -> Any:
-    """Wrap an iterable in a progress bar when asked to."""
-    if not verbose:
-        return iterable
-    from tqdm.auto import tqdm
-
-    return tqdm(iterable, desc=description, leave=False)
+        getattr(torch, device.type).empty_cache()

@@ -12,16 +12,19 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..losses import SampleLoss
-from .batches import Batch
+from ..processes import Processes
+from .batches import Batch, processes_of
 from .inference import join, steps
 
 Evidence = dict[str, NDArray[Any]]
 
 
 def collect_evidence(
-    net: Any, dataset: Any, wanted: Collection[str]
+    net: Any, dataset: Any, wanted: Collection[str], phase: str = "losses"
 ) -> tuple[Evidence, NDArray[np.intp]]:
     """Run every sample through a skorch classifier once, in index order.
+
+    The processes that train a net together share the samples; all get all evidence.
 
     Parameters
     ----------
@@ -32,12 +35,15 @@ def collect_evidence(
     wanted : collection of {"losses", "log_proba", "features"}
         Features need a module with ``embed``, from a batch to features, and
         ``classify``, from these to its output.
+    phase : str, default="losses"
+        Name under which progress is shown.
 
     Returns
     -------
     evidence : dict of str to ndarray
         What is wanted, and always "losses" of shape (n_samples, 1), float64: the
-        cross-entropy of each given label. "log_proba" has shape
+        cross-entropy of each given label, and "predicted" of shape (n_samples,): the
+        code of the most probable class. "log_proba" has shape
         (n_samples, n_classes), float64; "features" (n_samples, width), float32.
     y : ndarray of shape (n_samples,), int
 
@@ -75,18 +81,31 @@ def collect_evidence(
             outputs["losses"] = -log_proba.gather(1, y[:, None])[:, 0]
             if "log_proba" in wanted:
                 outputs["log_proba"] = log_proba
-        return {**outputs, "y": y}
+        return {**outputs, "predicted": raw.argmax(dim=1), "y": y}
 
-    batches = net.get_iterator(dataset, training=False)
-    outputs = steps(batches, step, description="losses", verbose=net.verbose)
-    results = join(outputs, len(dataset))
-    y = results.pop("y").numpy().astype(np.intp)
+    processes: Processes = processes_of(net)
+    n = len(dataset)
+    with processes.together():
+        if processes.are_several:
+            share = processes.share(n, _batch_size(net))
+            dataset = torch.utils.data.Subset(dataset, share)
+        batches = net.get_iterator(dataset, training=False) if len(dataset) else ()
+        outputs = steps(batches, step, description=phase, verbose=net.verbose)
+        own = join(outputs, len(dataset))
+    results = processes.join(f"losses of {n} samples", own)
+    y, predicted = (results.pop(k).numpy().astype(np.intp) for k in ("y", "predicted"))
     evidence: Evidence = {
         name: tensor.numpy() if name == "features" else tensor.double().numpy()
         for name, tensor in results.items()
     }
+    evidence["predicted"] = predicted
     evidence["losses"] = evidence["losses"].reshape(-1, 1)
     return evidence, y
+
+
+def _batch_size(net: Any) -> int:
+    size: int = net.get_params_for("iterator_valid").get("batch_size", net.batch_size)
+    return size
 
 
 def takes_logits(net: Any) -> bool:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..inputs import Source
-from .batches import already_a_batch
-from .device import Runtime, moved, progress
+from ..progress import progress
+from .batches import already_a_batch, n_samples_of
+from .device import Runtime, moved
+from .out_of_memory import steps_that_fit
 
 T = TypeVar("T")
 
@@ -25,26 +27,25 @@ def steps(
 ) -> Iterator[T]:
     """Apply a function to every batch, in order, without gradients.
 
+    A batch that takes too much memory is cut into parts, as are those that follow.
+
     Parameters
     ----------
     batches : iterable
     step : callable
         Of a batch.
     description : str
-        Of the progress bar.
+        Of the progress.
     verbose : int
-        Whether to show one.
+        Whether to show it.
 
     Yields
     ------
     object
-        What ``step`` returns.
+        What ``step`` returns, of a batch or a part of one.
     """
-    for batch in progress(batches, description, verbose):
-        # Not inference mode: what a module keeps from here could not be trained with.
-        with torch.no_grad():
-            result = step(batch)
-        yield result
+    shown = progress(batches, description, verbose, count=n_samples_of)
+    return steps_that_fit(shown, step)
 
 
 def join(parts: Iterable[dict[str, Tensor]], n_samples: int) -> dict[str, Tensor]:
@@ -86,7 +87,7 @@ def forward_batches(
     source : Source
     runtime : Runtime
     description : str
-        Of the progress bar, shown when ``runtime.verbose``.
+        Of the progress, shown when ``runtime.verbose``.
 
     Yields
     ------
@@ -112,7 +113,7 @@ def forward_all(
     source : Source
     runtime : Runtime
     description : str
-        Of the progress bar, shown when ``runtime.verbose``.
+        Of the progress, shown when ``runtime.verbose``.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -44,7 +45,25 @@ class Standardize(nn.Module):
         return (features - self.mean) / self.std
 
 
-class Classifier(nn.Module):
+class Model(nn.Module, ABC):
+    """What optimisers know of a model with a pre-trained backbone."""
+
+    @abstractmethod
+    def undecayed(self) -> set[str]:
+        """Names of the backbone's parameters that get no weight decay."""
+
+    @abstractmethod
+    def layer_scales(self, decay: float) -> dict[str, float]:
+        """Factor of the learning rate of each of the backbone's parameters.
+
+        Raises
+        ------
+        ValueError
+            If the backbone does not say how its layers follow each other.
+        """
+
+
+class Classifier(Model):
     """The whole model, g(f(x)): embed, scale, classify.
 
     Parameters
@@ -69,23 +88,26 @@ class Classifier(nn.Module):
         return self.head(self.scale(features))
 
     def undecayed(self) -> set[str]:
-        """Names of the backbone's parameters that get no weight decay."""
         if not isinstance(self.embed, Embedder):
             return set()
         return {_BACKBONE + name for name in undecayed(self.embed.backbone)}
 
     def layer_scales(self, decay: float) -> dict[str, float]:
-        """Factor of the learning rate of each of the backbone's parameters.
-
-        Raises
-        ------
-        ValueError
-            If the backbone does not say how its layers follow each other.
-        """
         if not isinstance(self.embed, Embedder):
             return {}
         scales = layer_scales(self.embed.backbone, decay)
         return {_BACKBONE + name: scale for name, scale in scales.items()}
+
+
+class AfterFeatures(nn.Module):
+    """The part of a model that takes features."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.model.classify(features)
 
 
 # Where a classifier's module has its backbone.

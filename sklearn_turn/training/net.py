@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from ..inputs import Ragged
 from ..losses import CrossEntropyLoss, SampleLoss
-from .batches import Batch, already_a_batch
-from .device import moved, progress
+from ..progress import Phase, progress
+from .batches import Batch, already_a_batch, n_samples_of
+from .device import moved
 from .optimizers import refine_groups
 
 
@@ -29,7 +31,7 @@ class Net(NeuralNetClassifier):
 
     It trains on :class:`~sklearn_turn.training.batches.Batch`: images of different
     sizes reach the module together, and the criterion is told which samples it sees.
-    Progress bars follow ``verbose``; nothing is printed per epoch but by callbacks.
+    Progress follows ``verbose``; nothing else is said of an epoch but by callbacks.
     Ctrl-C leaves ``fit``, where skorch would return as if it had finished.
 
     Parameters
@@ -43,7 +45,22 @@ class Net(NeuralNetClassifier):
         cross-entropy; with many classes it would hardly start.
     layer_decay : float, default=None
         Learning rate of each layer relative to the next one; None is one for all.
+    phase : str, default=None
+        Name under which the progress of the whole training is shown; None shows that
+        of each epoch.
     """
+
+    #: Labels or soft labels of the whole training set, which a callback may set to
+    #: train towards them in place of the given ones.
+    targets_: Tensor | None = None
+    #: Epochs of the current training that were done before it was stopped.
+    n_epochs_done_: int = 0
+    #: Rows of the training and of the validation set of a training that goes on.
+    split_: tuple[Any, Any] | None = None
+    #: What ended the last training from outside, such as Ctrl-C.
+    interrupted_: KeyboardInterrupt | None = None
+    #: Progress of the training that is going on, where it is shown as one.
+    phase_: Phase | None = None
 
     def __init__(
         self,
@@ -55,6 +72,7 @@ class Net(NeuralNetClassifier):
         verbose: int = 0,
         warmup_epochs: int = 0,
         layer_decay: float | None = None,
+        phase: str | None = None,
         **kwargs: Any,
     ):
         for side in ("train", "valid"):
@@ -71,6 +89,7 @@ class Net(NeuralNetClassifier):
         )
         self.warmup_epochs = warmup_epochs
         self.layer_decay = layer_decay
+        self.phase = phase
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
@@ -89,7 +108,10 @@ class Net(NeuralNetClassifier):
         batch = Batch.of(batch)
         self._set_training(True)
         logits = self.infer(batch.x)
-        loss = self.batch_loss(logits, batch)
+        if self.targets_ is not None:
+            index = moved(batch.index, self.targets_.device)
+            batch = batch._replace(target=self.targets_[index])
+        loss = self.training_loss(logits, batch)
         loss.backward()
         return {"loss": loss, "y_pred": logits}
 
@@ -107,9 +129,14 @@ class Net(NeuralNetClassifier):
             self._set_training(training)
             return self.infer(x)
 
+    def training_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """What is differentiated in a step."""
+        return self.batch_loss(logits, batch)
+
     def batch_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch, weighted where the samples have weights."""
-        y = moved(batch.y, logits.device)
+        target = batch.y if batch.target is None else batch.target
+        y = moved(target, logits.device)
         if len(self.history) <= self.warmup_epochs:
             losses = cross_entropy(logits, y, reduction="none")
         elif isinstance(self.criterion_, SampleLoss):
@@ -170,23 +197,51 @@ class Net(NeuralNetClassifier):
             return
         # Cleansing changes the number of batches from epoch to epoch.
         self.n_batches_ = len(iterator)
-        bar = progress(iterator, f"{prefix} epoch {len(self.history)}", self.verbose)
-        super().run_single_epoch(bar, training, prefix, step_fn, **params)
+        if self.phase_ is None:
+            name = f"epoch {len(self.history)} of {self.max_epochs}"
+            name = name if training else f"{name}, validation"
+            iterator = progress(iterator, name, self.verbose, count=n_samples_of)
+        super().run_single_epoch(iterator, training, prefix, step_fn, **params)
+        if self.phase_ is not None and training:
+            sizes = self.history[-1, "batches", :, "train_batch_size"]
+            self.phase_.advance(sum(sizes))
 
-    def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        if self.split_ is None:
+            return super().get_split_datasets(X, y, **fit_params)
+        # Drawn anew, it would hold validation samples that were trained on.
+        dataset = self.get_dataset(X, y)
+        return tuple(torch.utils.data.Subset(dataset, rows) for rows in self.split_)
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any
+    ) -> Any:
+        if epochs is None:
+            epochs = self.max_epochs - self.n_epochs_done_
+        whole = Phase(self.phase, epochs, self.verbose) if self.phase else nullcontext()
         try:
-            return super().fit_loop(*args, **kwargs)
+            with whole as self.phase_:
+                return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt as interrupt:
-            self.interrupted_ = not _is_early_stop(interrupt)
+            self.interrupted_ = None if _is_early_stop(interrupt) else interrupt
+            if self.interrupted_ is None:
+                for _, callback in self.callbacks_:
+                    if hasattr(callback, "on_early_stop"):
+                        callback.on_early_stop(self)
             raise
+        finally:
+            self.phase_ = None
 
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
     ) -> Net:
-        self.interrupted_ = False
+        self.interrupted_ = None
         super().partial_fit(X, y, classes, **fit_params)
-        if self.interrupted_:
-            raise KeyboardInterrupt
+        if self.interrupted_ is not None:
+            # The same one: of a net that is trained within a callback of another, it
+            # tells that one where it came from.
+            interrupt, self.interrupted_ = self.interrupted_, None
+            raise interrupt
         return self
 
     def forget_optimizer(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .modules import Classifier
+from .modules import Model
 
 
 def make_optimizer(
@@ -61,7 +61,7 @@ def refine_groups(
         id of each parameter -> its name in ``module``.
     module : Module
         Biases and norms are not decayed, nor what timm exempts in the backbone of a
-        :class:`Classifier`.
+        :class:`Model`.
     lr : float
         Learning rate of groups without one.
     decays : bool, default=True
@@ -77,7 +77,7 @@ def refine_groups(
     if decays:
         exempt |= {name for name, p in module.named_parameters() if p.ndim <= 1}
     scales: dict[str, float] = {}
-    if isinstance(module, Classifier):
+    if isinstance(module, Model):
         exempt |= module.undecayed() if decays else set()
         scales = {} if layer_decay is None else module.layer_scales(layer_decay)
     refined: list[dict[str, Any]] = []

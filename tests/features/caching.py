@@ -67,7 +67,7 @@ def script(body):
 
 
 def finish(process, returncode=0):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == returncode, err
     return out
 

@@ -55,7 +55,11 @@ def test_a_grid_search_computes_each_image_once(tmp_path, images, seen):
     images[7] = images[8]
     y = np.arange(60) % 2
     model = TURNClassifier(
-        "letters", fft_epochs=0, memory=str(tmp_path), random_state=0
+        "letters",
+        noise_filter="gmm",
+        fft_epochs=0,
+        memory=str(tmp_path),
+        random_state=0,
     )
     grid = {"tau": [0.5, 0.6, 0.7], "lp_epochs": [1, 2, 3]}
     GridSearchCV(model, grid, cv=5).fit(images, y)

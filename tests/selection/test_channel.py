@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logit
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.utils import assert_all_finite
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -362,3 +363,52 @@ def test_parameters_out_of_range(parameter):
     name = next(iter(parameter))
     with pytest.raises(ValueError, match=f"The '{name}' parameter"):
         NoiseChannelFilter(**parameter).fit(np.log([[0.5, 0.5]] * 2), [0, 1])
+
+
+@pytest.fixture
+def drawn():
+    """Log-probabilities and labels of which a fifth is wrong."""
+    log_proba, _, y = _from_the_model(_symmetric(0.2, 4), 500)
+    return SimpleNamespace(log_proba=log_proba, y=y)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.3, 0.9])
+def test_a_known_noise_rate_is_met_by_one_shift_of_the_log_odds(rate, drawn):
+    free = NoiseChannelFilter().fit(drawn.log_proba, drawn.y)
+    told = NoiseChannelFilter(noise_rate=rate).fit(drawn.log_proba, drawn.y)
+    assert told.noise_rate_ == pytest.approx(rate, abs=1e-6)
+    if rate:
+        unsure = (free.clean_proba_ < 1 - 1e-9) & (told.clean_proba_ < 1 - 1e-9)
+        shift = logit(told.clean_proba_[unsure]) - logit(free.clean_proba_[unsure])
+        np.testing.assert_allclose(shift, told.offset_, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(told.label_proba_.sum(axis=1), 1)
+    # The other classes keep their proportions.
+    others = np.ones(told.label_proba_.shape, dtype=bool)
+    others[np.arange(len(drawn.y)), drawn.y] = False
+    if rate:
+        free_rest, told_rest = (
+            fitted.label_proba_[others].reshape(len(drawn.y), -1)
+            for fitted in (free, told)
+        )
+        np.testing.assert_allclose(
+            told_rest / told_rest.sum(axis=1, keepdims=True),
+            free_rest / free_rest.sum(axis=1, keepdims=True),
+            rtol=1e-5,
+            atol=1e-9,
+        )
+
+
+def test_a_known_noise_rate_counts_for_new_samples(drawn):
+    told = NoiseChannelFilter(noise_rate=0.5).fit(drawn.log_proba, drawn.y)
+    found = told.transform(drawn.log_proba, drawn.y)
+    # Not the same: those of fit come from matrices that did not see the fold.
+    assert found.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_certain_labels_are_not_shifted():
+    y = np.array([0, 1] * 10)
+    log_proba = np.log(np.clip(np.eye(2)[y], 1e-300, 1))
+    told = NoiseChannelFilter(noise_rate=0.5, prior_strength=1e-3)
+    told.fit(log_proba, y)
+    assert np.isfinite(told.label_proba_).all()
+    np.testing.assert_allclose(told.label_proba_.sum(axis=1), 1)

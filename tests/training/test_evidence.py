@@ -24,8 +24,10 @@ def test_losses_are_cross_entropies_in_index_order(criterion, numbered):
     net.module_.evaluated.clear()
     evidence, labels = collect_evidence(net, net.get_dataset(X, y), {"losses"})
     assert net.module_.evaluated == list(range(300))
-    assert set(evidence) == {"losses"}
+    assert set(evidence) == {"losses", "predicted"}
     np.testing.assert_array_equal(labels, y)
+    predicted = net.predict_proba(X).argmax(axis=1)
+    np.testing.assert_array_equal(evidence["predicted"], predicted)
     assert evidence["losses"].dtype == np.float64
     expected = losses_by_hand(net.module_.state_dict(), X, y)
     np.testing.assert_allclose(

@@ -1,0 +1,109 @@
+"""What a fitted classifier found about its training labels, for what shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+
+
+@dataclass(frozen=True)
+class Found:
+    """Arrays of one entry per training sample, in the order given to ``fit``.
+
+    Attributes
+    ----------
+    estimator : classifier
+        Fitted.
+    classes : ndarray of shape (n_classes,)
+    given, suggested : ndarray of shape (n_samples,)
+        Labels.
+    quality : ndarray of shape (n_samples,), float64
+        Probability that the given label is right.
+    is_issue : ndarray of shape (n_samples,), bool
+        Labels that look wrong.
+    losses : ndarray of shape (n_samples,), float64
+        NaN where unknown.
+    used : ndarray of shape (n_samples,), bool
+        False for samples that could not be read; these are no issues.
+    """
+
+    estimator: Any
+    classes: NDArray[Any]
+    given: NDArray[Any]
+    suggested: NDArray[Any]
+    quality: NDArray[np.float64]
+    is_issue: NDArray[np.bool_]
+    losses: NDArray[np.float64]
+    used: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, estimator: Any) -> Found:
+        """What a classifier found.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If it was fitted without a look at the labels.
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "suggested_labels_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has not looked for wrong labels. "
+                "Pass a TURNClassifier fitted with cleansing='epoch' or 'once', a "
+                "NoiseFilteredClassifier, or a pipeline that ends with one."
+            )
+        given = np.asarray(estimator.given_labels_)
+        used = np.ones(len(given), dtype=bool)
+        used[getattr(estimator, "skipped_", [])] = False
+        return cls(
+            estimator=estimator,
+            classes=estimator.classes_,
+            given=given,
+            suggested=np.asarray(estimator.suggested_labels_),
+            quality=np.asarray(estimator.clean_proba_),
+            is_issue=used & ~estimator.clean_mask_,
+            losses=getattr(estimator, "losses_", np.full(len(given), np.nan)),
+            used=used,
+        )
+
+    def ranking(self) -> NDArray[np.intp]:
+        """Positions of all samples, the least probable labels first, unread ones last.
+
+        Many probabilities are zero: among these, the higher loss comes first.
+        """
+        return np.lexsort((-self.losses, self.quality, ~self.used))
+
+    def suspects(self) -> NDArray[np.intp]:
+        """Positions of the issues, the least probable labels first."""
+        order = self.ranking()
+        found: NDArray[np.intp] = order[self.is_issue[order]]
+        return found
+
+    def codes(self, labels: NDArray[Any]) -> NDArray[np.intp]:
+        """Places of labels of used samples among the classes."""
+        return np.searchsorted(self.classes, labels)
+
+
+def take_apart(estimator: Any) -> tuple[Any, Any]:
+    """The steps before a classifier, or None, and the classifier.
+
+    Parameters
+    ----------
+    estimator : classifier, Pipeline or search, or one inside of the other
+    """
+    before: list[Any] = []
+    while True:
+        estimator = getattr(estimator, "best_estimator_", estimator)
+        if not isinstance(estimator, Pipeline):
+            break
+        if len(estimator) > 1:
+            before.append(estimator[:-1])
+        estimator = estimator[-1]
+    return (make_pipeline(*before) if before else None), estimator

@@ -1,0 +1,105 @@
+"""Labels of samples that a classifier was not fitted on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..selection import NoiseChannelFilter
+from ..selection.protocol import encode_known
+from ._found import Found
+
+
+def check_new(classifier: Any, X: Any, y: NDArray[Any] | None) -> None:
+    """Raise where labels of new samples cannot be judged; called before any pass.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted.
+    X : samples or None
+    y : ndarray of shape (n_samples,) or None
+
+    Raises
+    ------
+    ValueError
+        If samples or labels are missing, the classifier tells no probabilities, or
+        there are labels it does not know, or none of a class from which the noise must
+        be estimated.
+    """
+    name = type(classifier).__name__
+    if y is None:
+        raise ValueError(
+            f"This {name} has not looked for wrong labels in fit. Pass new samples "
+            "with their labels, or fit one that does: TURNClassifier with "
+            "cleansing='epoch' or 'once', or NoiseFilteredClassifier(classifier, "
+            "'channel', cv=5)."
+        )
+    if X is None:
+        raise ValueError("There are labels but no samples: pass X and y.")
+    if not hasattr(classifier, "predict_proba"):
+        raise ValueError(
+            f"{name} has no predict_proba, which tells whether labels are right."
+        )
+    unknown = np.setdiff1d(y, classifier.classes_)
+    if len(unknown):
+        raise ValueError(
+            f"y contains labels that {name} does not know: {unknown[:10].tolist()}."
+        )
+    absent = np.setdiff1d(classifier.classes_, y)
+    if len(absent) and _channel_of(classifier) is None:
+        raise ValueError(
+            f"There is no new sample labelled {absent[:10].tolist()}. The noise of new "
+            "labels is estimated from labels of all classes: pass more samples, or fit "
+            "with noise_filter='channel', whose estimate is used then."
+        )
+
+
+def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
+    """Whether labels of new samples are right, by one pass and a noise channel.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted.
+    X : samples
+        As the classifier takes them.
+    y : ndarray of shape (n_samples,)
+        As :func:`check_new` accepts them.
+
+    Returns
+    -------
+    Found
+    """
+    order = np.argsort(classifier.classes_)
+    classes = classifier.classes_[order]
+    codes = encode_known(y, classes)
+    proba = classifier.predict_proba(X)[:, order]
+    # As in scikit-learn's log_loss; NaN stays NaN.
+    log_proba = np.log(np.maximum(proba, np.finfo(proba.dtype).eps))
+    channel = _channel_of(classifier)
+    if channel is None:
+        channel = NoiseChannelFilter().fit(log_proba, y)
+        posterior = channel.label_proba_
+    else:
+        posterior = channel.label_proba(log_proba, y)
+    rows = np.arange(len(y))
+    quality = posterior[rows, codes]
+    return Found(
+        estimator=classifier,
+        classes=classes,
+        given=classes[codes],
+        suggested=classes[posterior.argmax(axis=1)],
+        quality=quality,
+        is_issue=(quality <= channel.tau) & (quality < 1),
+        losses=-log_proba[rows, codes].astype(np.float64),
+        used=np.ones(len(y), dtype=bool),
+    )
+
+
+def _channel_of(classifier: Any) -> NoiseChannelFilter | None:
+    """The channel fitted with the classifier, if it has one."""
+    found = getattr(classifier, "noise_filter_", None)
+    return found if isinstance(found, NoiseChannelFilter) else None

@@ -1,0 +1,75 @@
+"""What the label of a sample should be, by a fitted noise filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mixture import Floats, Ints
+
+
+def suggested_codes(
+    noise_filter: Any, predicted: Ints, codes: Ints, classes: NDArray[Any]
+) -> Ints:
+    """The label each sample should have.
+
+    Parameters
+    ----------
+    noise_filter : estimator
+        Fitted. One that sets ``suggested_labels_`` is followed; of others, a label that
+        is not clean gives way to the classifier's prediction.
+    predicted : ndarray of shape (n_samples,), int
+        Codes of the most probable classes.
+    codes : ndarray of shape (n_samples,), int
+        Of the given labels.
+    classes : ndarray of shape (n_classes,)
+        The labels that codes stand for, sorted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int
+    """
+    suggested = getattr(noise_filter, "suggested_labels_", None)
+    if suggested is not None:
+        found: Ints = np.searchsorted(classes, suggested)
+        return found
+    return np.where(noise_filter.clean_mask_, codes, predicted)
+
+
+def label_posterior(
+    noise_filter: Any, evidence: Mapping[str, NDArray[Any]], codes: Ints
+) -> Floats:
+    """Probability of each true class of the samples: soft labels to train on.
+
+    A filter that sets ``label_proba_`` is followed. Of others, the given label counts
+    with the probability w that it is clean and the classifier's prediction p with the
+    rest, w y + (1 - w) p, the co-refinement of DivideMix.
+
+    Parameters
+    ----------
+    noise_filter : estimator
+        Fitted.
+    evidence : mapping of str to ndarray
+        With "log_proba" unless the filter sets ``label_proba_``.
+    codes : ndarray of shape (n_samples,), int
+        Of the given labels.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), float64
+
+    References
+    ----------
+    Li, Socher and Hoi, "DivideMix: Learning with Noisy Labels as Semi-supervised
+    Learning", ICLR 2020, equation 3.
+    """
+    posterior: Floats | None = getattr(noise_filter, "label_proba_", None)
+    if posterior is not None:
+        return posterior
+    clean = noise_filter.clean_proba_
+    posterior = (1 - clean)[:, None] * np.exp(evidence["log_proba"])
+    posterior[np.arange(len(codes)), codes] += clean
+    return posterior

@@ -1,0 +1,100 @@
+"""Co-teaching: what is forgotten, and who learns what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from baselines.models import Told, classifier, labels_only
+from numpy.testing import assert_allclose, assert_array_equal
+from torch.nn.functional import cross_entropy
+
+from sklearn_turn.baselines import CoTeaching
+from sklearn_turn.baselines.co_teaching import CoTeachingTraining
+from sklearn_turn.baselines.parts import PartSampler
+from sklearn_turn.exceptions import CleansingWarning
+from sklearn_turn.training import Batch
+
+CODES = np.arange(40) % 4
+
+
+@pytest.mark.parametrize(
+    "rising, expected",
+    [(4, [0, 0.1, 0.2, 0.3, 0.4, 0.4]), (1, [0] + [0.4] * 5), (0, [0.4] * 6)],
+)
+def test_forget_rate_rises_to_the_noise_rate(rising, expected):
+    rule = CoTeachingTraining(labels_only(CODES), 0.4, rising)
+    rates = []
+    for rule.epoch_ in range(6):
+        rates.append(rule.forget_rate)
+    assert_allclose(rates, expected)
+
+
+def test_history_tells_the_forget_rate(wide):
+    clf = CoTeaching(noise_rate=0.3, lp_epochs=4, random_state=0).fit(wide.X, wide.y)
+    assert_allclose([row["forget_rate"] for row in clf.history_], [0, 0.15, 0.3, 0.3])
+
+
+def test_each_learns_from_the_least_losses_of_the_other():
+    rule = CoTeachingTraining(labels_only(CODES), 0.6, 0)
+    rule.epoch_ = 1
+    net = Told()
+    (part,) = rule.parts(net, CODES)
+    assert_array_equal(part.rows, np.arange(40))
+    members = [classifier(0), classifier(1)]
+    index = torch.arange(10, 20)
+    batch = Batch(torch.randn(10, 3), torch.from_numpy(CODES[10:20]), index)
+    losses = [
+        [cross_entropy(m(batch.x)[[i]], batch.y[[i]]).item() for i in range(10)]
+        for m in members
+    ]
+    lowest = [sorted(range(10), key=one.__getitem__)[:4] for one in losses]
+    assert set(lowest[0]) != set(lowest[1]), "else nothing is exchanged"
+    for k in range(2):
+        (found,) = rule.terms(members, k, [batch])
+        assert_allclose(found.item(), np.mean([losses[k][i] for i in lowest[1 - k]]))
+    picked = np.zeros(40)
+    for places in lowest:
+        picked[10 + np.array(places)] += 1
+    assert_array_equal(rule.picked_, picked)
+    assert_array_equal(rule.met_, np.r_[np.zeros(10), np.full(10, 2), np.zeros(20)])
+
+
+def test_something_is_picked_at_any_rate():
+    rule = CoTeachingTraining(labels_only(CODES), 0.99, 0)
+    rule.epoch_ = 0
+    members = [classifier(0), classifier(1)]
+    batch = Batch(torch.randn(5, 3), torch.arange(5) % 4, torch.arange(5))
+    (loss,) = rule.terms(members, 0, [batch])
+    assert loss.isfinite() and len(rule._picks[0]) == 2
+
+
+def test_an_empty_selection_is_survived_with_a_warning():
+    rule = CoTeachingTraining(labels_only(CODES), 0.9, 0)
+    rule.sampler_ = PartSampler(rule.rng, 4)
+    rule.met_[:] = 10
+    rule.picked_[:5] = 3
+    with pytest.warns(CleansingWarning, match="the 5 picked most count as clean"):
+        rule.on_train_end(None)
+    assert_array_equal(rule.selection_.clean_mask, np.arange(40) < 5)
+    assert_allclose(rule.selection_.clean_proba, 0.3 * (np.arange(40) < 5))
+
+
+def test_what_no_network_met_is_not_flagged():
+    rule = CoTeachingTraining(labels_only(CODES), 0.4, 0)
+    rule.sampler_ = PartSampler(rule.rng, 4)
+    rule.met_[:30], rule.picked_[:20], rule.picked_[20:30] = 10, 8, 1
+    rule.on_train_end(None)
+    assert_array_equal(np.flatnonzero(~rule.selection_.clean_mask), np.arange(20, 30))
+    assert_array_equal(rule.selection_.clean_proba[30:], 1.0)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_estimates_the_noise_rate(rate, wide):
+    from sklearn_turn.noise import symmetric
+
+    y = symmetric(wide.y_true, rate, random_state=1)
+    clf = CoTeaching(random_state=0).fit(wide.X, y)
+    found = clf.history_[-1]["forget_rate"]
+    assert abs(found - (y != wide.y_true).mean()) < 0.06
+    assert clf.score(wide.X, wide.y_true) > 0.95

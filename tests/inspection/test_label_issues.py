@@ -1,0 +1,469 @@
+"""The table of labels and what they should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from support import Pool, Tally, tiny
+
+from sklearn_turn import (
+    FeatureExtractor,
+    NoiseChannelFilter,
+    NoiseFilteredClassifier,
+    TURNClassifier,
+)
+from sklearn_turn.baselines import FullFineTuning, LinearProbing
+from sklearn_turn.exceptions import SkippedImageWarning
+from sklearn_turn.inspection import (
+    apply_corrections,
+    export_report,
+    label_issues,
+    neighbor_issues,
+    noise_summary,
+)
+
+pd = pytest.importorskip("pandas")
+
+COLUMNS = [
+    "given_label",
+    "suggested_label",
+    "label_quality",
+    "is_label_issue",
+    "loss",
+    "rank",
+]
+NEIGHBORS = [
+    "is_near_duplicate",
+    "duplicate_set",
+    "contradicting",
+    "outlier_score",
+    "is_outlier",
+]
+
+
+def quick(**params):
+    return TURNClassifier(
+        lp_epochs=5, fft_epochs=1, lp_lr=0.03, random_state=0, device="cpu", **params
+    )
+
+
+@pytest.fixture(scope="module")
+def filtered(blobs):
+    return NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+
+
+@pytest.fixture(scope="module")
+def channel(blobs):
+    """Fitted with a channel on a part of the samples."""
+    model = NoiseFilteredClassifier(noise_filter="channel", cv=3)
+    return model.fit(blobs.X[:200], blobs.y[:200])
+
+
+class Unseeing(NoiseFilteredClassifier):
+    """Predicts nothing."""
+
+    def predict_proba(self, X):
+        raise AssertionError("a pass")
+
+
+def test_columns_hold_what_fit_found(filtered):
+    issues = label_issues(filtered)
+    assert list(issues.columns) == COLUMNS
+    assert issues.index.name == "index"
+    assert issues.index.tolist() == list(range(300))
+    np.testing.assert_array_equal(issues["given_label"], filtered.given_labels_)
+    np.testing.assert_array_equal(issues["suggested_label"], filtered.suggested_labels_)
+    np.testing.assert_array_equal(issues["label_quality"], filtered.clean_proba_)
+    np.testing.assert_array_equal(issues["is_label_issue"], ~filtered.clean_mask_)
+    np.testing.assert_array_equal(issues["loss"], filtered.losses_)
+    assert issues["is_label_issue"].dtype == np.dtype(bool)
+    assert issues["rank"].dtype == np.dtype(np.int64)
+
+
+def test_rank_is_by_quality_then_loss_then_position(filtered):
+    issues = label_issues(filtered)
+    assert issues["label_quality"].duplicated().any()  # else there is nothing to test
+    expected = sorted(
+        range(300),
+        key=lambda i: (filtered.clean_proba_[i], -filtered.losses_[i], i),
+    )
+    assert issues.sort_values("rank").index.tolist() == expected
+    assert sorted(issues["rank"]) == list(range(1, 301))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        quick(),
+        quick(noise_filter="gmm"),
+        NoiseFilteredClassifier(LogisticRegression(), "channel", cv=3),
+        make_pipeline(StandardScaler(), NoiseFilteredClassifier()),
+        make_pipeline(NoiseFilteredClassifier()),
+        GridSearchCV(NoiseFilteredClassifier(), {"noise_filter": ["gmm"]}, cv=2),
+        make_pipeline(
+            StandardScaler(),
+            GridSearchCV(make_pipeline(NoiseFilteredClassifier()), {}, cv=2),
+        ),
+    ],
+    ids=["turn", "turn-gmm", "filtered", "pipeline", "one-step", "search", "nested"],
+)
+def test_finds_the_wrong_labels(estimator, blobs):
+    estimator.fit(blobs.X, blobs.y)
+    issues = label_issues(estimator)
+    first = issues.sort_values("rank").index[:60]
+    assert blobs.is_wrong[first].mean() > 0.9
+    agree = (issues["suggested_label"] == blobs.y_true).mean()
+    assert agree > (issues["given_label"] == blobs.y_true).mean() + 0.15
+
+
+@pytest.mark.parametrize("kind", [np.array, list, pd.Series])
+def test_samples_of_fit_need_no_pass(blobs, kind):
+    model = Unseeing().fit(blobs.X, blobs.y)
+    expected = label_issues(model)
+    pd.testing.assert_frame_equal(label_issues(model, blobs.X), expected)
+    # Labels of fit mean the samples of fit.
+    found = label_issues(model, blobs.X, kind(blobs.y.tolist()))
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("names", [["a", "b", "cc"], [False, True, True]])
+def test_labels_of_any_type(blobs, names):
+    y = np.array(names)[blobs.y]
+    issues = label_issues(NoiseFilteredClassifier().fit(blobs.X, y))
+    assert issues["given_label"].tolist() == y.tolist()
+    assert set(issues["suggested_label"]) == set(y.tolist())
+
+
+def test_paths(images, png_files):
+    model = tiny(fft_epochs=0).fit(png_files, images.y)
+    assert label_issues(model)["given_label"].tolist() == images.y.tolist()
+    for X in (
+        png_files,
+        np.array(png_files),
+        pd.Series(png_files, index=range(60)[::-1]),
+    ):
+        issues = label_issues(model, X)
+        assert list(issues.columns) == ["path", *COLUMNS]
+        assert issues["path"].tolist() == png_files
+    pipeline = make_pipeline(FeatureExtractor(Pool(), input_size=8), model)
+    assert label_issues(pipeline, png_files)["path"].tolist() == png_files
+
+
+def test_names_that_are_no_text(images, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")  # in Latin-1
+    os.mkdir(folder)
+    paths = [f"{folder}/{i}.png" for i in range(60)]
+    for path, image in zip(paths, images.X, strict=True):
+        Image.fromarray(image).save(path)
+    y = np.array([os.fsdecode(b"caf\xe9"), "cat", "dog"])[images.y]
+    model = tiny(fft_epochs=0).fit(paths, y)
+    issues = label_issues(model, paths)
+    assert issues["path"][7] == f"{tmp_path}/caf\\udce9/7.png"
+    assert issues["given_label"][0] == "caf\\udce9"
+    issues.to_csv(tmp_path / "issues.csv")
+    assert "caf\\udce9" in repr(noise_summary(model).per_class)
+    report = export_report(model, paths, y, tmp_path / "report.html").read_text()
+    assert json.dumps("caf\\udce9") in report
+
+
+def test_unreadable_images_are_no_issues_and_come_last(images, png_files):
+    with open(png_files[7], "wb") as file:
+        file.write(b"not an image")
+    model = tiny(fft_epochs=0, on_bad_image="skip")
+    with pytest.warns(SkippedImageWarning):
+        model.fit(png_files, images.y)
+    issues = label_issues(model, png_files, features="extract")
+    broken = issues.loc[7]
+    assert np.isnan(broken["label_quality"])
+    assert np.isnan(broken["outlier_score"])
+    assert broken["rank"] == 60
+    assert broken["suggested_label"] == broken["given_label"] == images.y[7]
+    assert not broken["is_label_issue"]
+    assert not broken["is_near_duplicate"]
+    assert issues["label_quality"].isna().sum() == 1
+    others = [path for path in png_files if path != png_files[7]]
+    frozen = FeatureExtractor(Pool(), input_size=8).fit_transform(others)
+    expected = neighbor_issues(frozen)["outlier_score"]
+    np.testing.assert_array_equal(issues["outlier_score"].drop(7), expected)
+    assert [issues[name].dtype for name in NEIGHBORS] == [
+        bool,
+        pd.Int64Dtype(),
+        bool,
+        float,
+        bool,
+    ]
+
+
+def test_new_labels_by_the_channel_of_fit(channel, blobs):
+    X, y = blobs.X[200:], blobs.y[200:]
+    issues = label_issues(channel, X, y)
+    # Bayes' rule by hand.
+    fitted = channel.noise_filter_
+    p = channel.predict_proba(X) ** (1 / fitted.temperature_)
+    p /= p.sum(axis=1, keepdims=True)
+    joint = np.array(
+        [p[i] * fitted.transition_matrix_[:, label] for i, label in enumerate(y)]
+    )
+    posterior = joint / joint.sum(axis=1, keepdims=True)
+    expected = posterior[np.arange(100), y]
+    np.testing.assert_allclose(issues["label_quality"], expected, atol=1e-9)
+    np.testing.assert_array_equal(issues["suggested_label"], posterior.argmax(axis=1))
+    np.testing.assert_array_equal(issues["is_label_issue"], expected <= 0.8)
+    loss = -np.log(channel.predict_proba(X)[np.arange(100), y])
+    np.testing.assert_allclose(issues["loss"], loss)
+    # Each label is judged by itself.
+    one = label_issues(channel, X[3:4], y[3:4])
+    assert one["label_quality"][0] == pytest.approx(expected[3])
+    assert one["rank"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(),
+        NoiseFilteredClassifier(),
+        LinearProbing(lp_lr=0.03, random_state=0, device="cpu"),
+        FullFineTuning(random_state=0, device="cpu"),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_new_labels_without_a_channel_of_fit(model, blobs):
+    model.fit(blobs.X[:150], blobs.y[:150])
+    X, y = blobs.X[150:], blobs.y[150:]
+    issues = label_issues(model, X, y)
+    expected = NoiseChannelFilter().fit(np.log(model.predict_proba(X)), y)
+    np.testing.assert_allclose(issues["label_quality"], expected.clean_proba_)
+    np.testing.assert_array_equal(issues["is_label_issue"], ~expected.clean_mask_)
+    np.testing.assert_array_equal(issues["suggested_label"], expected.suggested_labels_)
+    worst = issues.sort_values("rank").index[:30]
+    assert blobs.is_wrong[150:][worst].mean() > 0.7
+
+
+def test_new_samples_pass_through_a_pipeline_once(blobs):
+    class Counting(StandardScaler):
+        seen = 0
+
+        def transform(self, X):
+            type(self).seen += len(X)
+            return super().transform(X)
+
+    pipeline = make_pipeline(Counting(), NoiseFilteredClassifier(cv=3))
+    pipeline.fit(blobs.X[:200], blobs.y[:200])
+    scaled = StandardScaler().fit(blobs.X[:200]).transform(blobs.X[200:])
+    Counting.seen = 0
+    issues = label_issues(pipeline, blobs.X[200:], blobs.y[200:], features="extract")
+    assert Counting.seen == 100
+    direct = label_issues(pipeline[-1], scaled, blobs.y[200:], features=scaled)
+    pd.testing.assert_frame_equal(issues, direct)
+
+
+def test_new_samples_pass_through_all_steps_of_nested_pipelines(blobs):
+    inner = make_pipeline(StandardScaler(), NoiseFilteredClassifier(cv=3))
+    nested = make_pipeline(PolynomialFeatures(2), GridSearchCV(inner, {}, cv=2))
+    flat = make_pipeline(
+        PolynomialFeatures(2), StandardScaler(), NoiseFilteredClassifier(cv=3)
+    )
+    old, new = slice(200), slice(200, None)
+    found, expected = (
+        label_issues(
+            model.fit(blobs.X[old], blobs.y[old]),
+            blobs.X[new],
+            blobs.y[new],
+            features="extract",
+        )
+        for model in (nested, flat)
+    )
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_new_images_take_one_pass(images):
+    tally = Tally()
+    model = tiny(backbone=Pool(tally))
+    model.fit(images.X, images.y)
+    tally.evaluated = 0
+    label_issues(model, images.X)
+    assert tally.evaluated == 0
+    y = images.y.copy()
+    y[0] = 1
+    label_issues(model, images.X, y)
+    assert tally.evaluated == 60
+
+
+def test_classes_need_not_be_sorted(blobs):
+    class Reversed(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.inner_ = LogisticRegression().fit(X, y)
+            self.classes_ = self.inner_.classes_[::-1]
+            return self
+
+        def predict_proba(self, X):
+            return self.inner_.predict_proba(X)[:, ::-1]
+
+    expected = label_issues(
+        LogisticRegression().fit(blobs.X, blobs.y), blobs.X, blobs.y
+    )
+    found = label_issues(Reversed().fit(blobs.X, blobs.y), blobs.X, blobs.y)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_impossible_predictions_are_finite(blobs):
+    class Certain(LogisticRegression):
+        def predict_proba(self, X):
+            return np.eye(3)[super().predict_proba(X).argmax(axis=1)]
+
+    model = Certain().fit(blobs.X[:150], blobs.y[:150])
+    issues = label_issues(model, blobs.X[150:], blobs.y[150:])
+    assert np.isfinite(issues["loss"]).all()
+    assert issues["label_quality"].between(0, 1).all()
+
+
+def test_own_labels_of_a_classifier_that_does_not_look(blobs):
+    model = LinearProbing(lp_lr=0.03, random_state=0, device="cpu")
+    model.fit(blobs.X, blobs.y)
+    with pytest.raises(ValueError, match="LinearProbing has not looked for wrong"):
+        label_issues(model)
+    with pytest.warns(UserWarning, match="LinearProbing was trained on these labels"):
+        issues = label_issues(model, blobs.X, blobs.y)
+    assert len(issues) == 300
+
+
+def test_samples_of_fit_in_another_order(filtered, channel, blobs):
+    order = np.random.RandomState(0).permutation(300)
+    with pytest.warns(UserWarning, match="of fit, in another order"):
+        label_issues(filtered, blobs.X[order], blobs.y[order])
+    names = np.array(["x", "y", "z"])[blobs.y]
+    named = NoiseFilteredClassifier().fit(blobs.X, names)
+    with pytest.warns(UserWarning, match="of fit, in another order"):
+        label_issues(named, blobs.X[order], names[order].tolist())
+    label_issues(channel, blobs.X[100:], blobs.y[100:])  # as many, but others
+
+
+def test_turn_without_cleansing_has_not_looked(blobs):
+    model = quick(cleansing=None).fit(blobs.X, blobs.y)
+    with pytest.raises(ValueError, match="TURNClassifier has not looked for wrong"):
+        label_issues(model)
+
+
+def test_features_add_neighbors(filtered, blobs):
+    plain = label_issues(filtered)
+    expected = plain.join(neighbor_issues(blobs.X, blobs.y))
+    assert list(expected.columns) == [*COLUMNS, *NEIGHBORS]
+    for features in (blobs.X, blobs.X.tolist(), pd.DataFrame(blobs.X)):
+        found = label_issues(filtered, features=features)
+        pd.testing.assert_frame_equal(found, expected)
+    found = label_issues(filtered, blobs.X, features="extract")
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_features_of_the_backbone_as_it_was(images, cached, tmp_path):
+    tally = Tally()
+    memory = tmp_path if cached else None
+    model = tiny(backbone=Pool(tally), memory=memory).fit(images.X, images.y)
+    assert tally.trained > 0
+    tally.evaluated = 0
+    found = label_issues(model, images.X, features="extract")
+    assert tally.evaluated == (0 if cached else 60)
+    frozen = FeatureExtractor(Pool(), input_size=8).fit_transform(images.X)
+    expected = label_issues(model, features=frozen)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_features_of_a_pipeline(images):
+    extract = FeatureExtractor(Pool(), input_size=8)
+    pipeline = make_pipeline(extract, NoiseFilteredClassifier())
+    pipeline.fit(images.X, images.y)
+    found = label_issues(pipeline, images.X, features="extract")
+    expected = label_issues(pipeline, features=extract.transform(images.X))
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_files_that_tables_are_kept_in(filtered, blobs, tmp_path):
+    issues = label_issues(filtered, features=blobs.X)
+    issues.to_csv(tmp_path / "issues.csv")
+    header = (tmp_path / "issues.csv").read_text().splitlines()[0]
+    assert header.split(",") == ["index", *COLUMNS, *NEIGHBORS]
+    wrong = issues["suggested_label"] != issues["given_label"]
+    reviewed = issues.assign(
+        mark=np.where(wrong, "wrong", "right"),
+        corrected_label=issues["suggested_label"],
+    )
+    reviewed.to_csv(tmp_path / "reviewed.csv")
+    for source in (tmp_path / "reviewed.csv", reviewed):
+        corrected, dropped = apply_corrections(blobs.y, source)
+        np.testing.assert_array_equal(corrected, filtered.suggested_labels_)
+        assert not dropped.any()
+    pytest.importorskip("pyarrow")
+    issues.to_parquet(tmp_path / "issues.parquet")
+    read = pd.read_parquet(tmp_path / "issues.parquet")
+    pd.testing.assert_frame_equal(read, issues, check_index_type=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"X": np.zeros((9, 2))}, "X has 9 samples, but there are 300 labels"),
+        ({"X": np.zeros((9, 2)), "y": [0, 1, 2]}, "X has 9 samples, but there are 3"),
+        ({"features": np.zeros((9, 2))}, "features has 9 samples, but there are 300"),
+        ({"features": "extract"}, "'extract' needs X"),
+        ({"features": "frozen"}, "must be an array or 'extract', not 'frozen'"),
+        ({"y": [0, 1, 2]}, "labels but no samples"),
+        ({"X": np.zeros((2, 2)), "y": [0, 7]}, r"does not know: \[7\]"),
+        ({"X": np.zeros((2, 2)), "y": [0, None]}, "missing labels"),
+        ({"X": np.zeros((2, 2)), "y": [0, 1]}, r"no new sample labelled \[2\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused(filtered, arguments, message, monkeypatch):
+    monkeypatch.setattr(
+        NoiseFilteredClassifier, "predict_proba", lambda *_: pytest.fail("a pass")
+    )
+    with pytest.raises(ValueError, match=message):
+        label_issues(filtered, **arguments)
+
+
+def test_images_without_a_backbone_have_no_features(images):
+    class Mean(LogisticRegression):
+        def fit(self, X, y):
+            return super().fit(X.mean(axis=(1, 2)), y)
+
+        def predict_proba(self, X):
+            return super().predict_proba(X.mean(axis=(1, 2)))
+
+    model = NoiseFilteredClassifier(Mean()).fit(images.X / 255, images.y)
+    with pytest.raises(ValueError, match="has no backbone to extract features"):
+        label_issues(model, images.X, features="extract")
+
+
+def test_classifiers_without_probabilities(blobs):
+    model = Perceptron().fit(blobs.X, blobs.y)
+    with pytest.raises(ValueError, match="Perceptron has no predict_proba"):
+        label_issues(model, blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        NoiseFilteredClassifier(),
+        make_pipeline(StandardScaler(), NoiseFilteredClassifier()),
+    ],
+)
+def test_unfitted(estimator):
+    with pytest.raises(NotFittedError):
+        label_issues(estimator)
+
+
+def test_without_pandas_the_extra_is_named(filtered, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-turn\[plots\]'"):
+        label_issues(filtered)

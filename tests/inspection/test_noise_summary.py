@@ -1,0 +1,163 @@
+"""How much noise there is, and between which classes."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_turn import NoiseFilteredClassifier
+from sklearn_turn.baselines import LinearProbing
+from sklearn_turn.inspection import noise_summary
+
+pd = pytest.importorskip("pandas")
+
+
+class Fitted(ClassifierMixin, BaseEstimator):
+    """A classifier that found what it is told."""
+
+    def __init__(self, given, suggested, quality, skipped=()):
+        self.classes_ = np.unique(given)
+        self.given_labels_ = np.asarray(given)
+        self.suggested_labels_ = np.asarray(suggested)
+        self.clean_proba_ = np.asarray(quality)
+        self.clean_mask_ = self.clean_proba_ > 0.5
+        self.skipped_ = np.asarray(skipped, dtype=int)
+
+    def fit(self, X, y):
+        return self
+
+
+@pytest.fixture(scope="module")
+def found():
+    """40 labels of four classes; "emu" was given to one sample that was skipped."""
+    rng = np.random.RandomState(0)
+    given, suggested = (
+        [*rng.choice(["cat", "dog", "eel"], 39).tolist(), "emu"] for _ in range(2)
+    )
+    return Fitted(given, suggested, np.r_[rng.uniform(size=39), 0.0], skipped=[39])
+
+
+def test_counts_and_rates_by_hand(found):
+    summary = noise_summary(found)
+    q = found.clean_proba_[:39]
+    assert summary.n_samples == 39
+    assert summary.n_label_issues == (q <= 0.5).sum()
+    assert summary.noise_rate == pytest.approx(1 - q.mean())
+    # Variances of labels right or wrong, of the mean label, and the part left open.
+    known = q.mean() * (1 - q.mean()) - (q * (1 - q)).mean()
+    widened = q.mean() * (1 - q.mean()) / known
+    half = 1.96 * np.sqrt(widened * (q * (1 - q)).sum()) / 39
+    np.testing.assert_allclose(
+        summary.interval, (1 - q.mean() - half, 1 - q.mean() + half), rtol=1e-4
+    )
+    for label in ("cat", "dog", "eel"):
+        rows = np.flatnonzero(found.given_labels_[:39] == label)
+        row = summary.per_class.loc[label]
+        assert row["n_samples"] == len(rows)
+        assert row["n_label_issues"] == (q[rows] <= 0.5).sum()
+        assert row["n_suggested"] == (found.suggested_labels_[:39] == label).sum()
+        assert row["noise_rate"] == pytest.approx(1 - q[rows].mean())
+        assert row["lower"] < row["noise_rate"] < row["upper"]
+    assert summary.per_class.loc["emu", "n_samples"] == 0
+    assert np.isnan(summary.per_class.loc["emu", "noise_rate"])
+
+
+def test_pairs_and_transitions_by_hand(found):
+    summary = noise_summary(found)
+    pairs = Counter(
+        (given, suggested)
+        for given, suggested in zip(
+            found.given_labels_[:39], found.suggested_labels_[:39], strict=True
+        )
+    )
+    sizes = Counter(found.given_labels_[:39].tolist())
+    rows = list(summary.confused_pairs.itertuples(index=False))
+    assert {(r.given_label, r.suggested_label): r.n_samples for r in rows} == {
+        pair: n for pair, n in pairs.items() if pair[0] != pair[1]
+    }
+    assert all(r.share == r.n_samples / sizes[r.given_label] for r in rows)
+    numbers = summary.confused_pairs["n_samples"].tolist()
+    assert numbers == sorted(numbers, reverse=True)
+    matrix = summary.transition_matrix
+    assert matrix.index.name == "true"
+    assert matrix.columns.name == "given"
+    true = Counter(found.suggested_labels_[:39].tolist())
+    assert matrix.loc["cat", "dog"] == pairs["dog", "cat"] / true["cat"]
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.4])
+def test_interval_covers_a_rate_that_was_estimated_with_it(rate):
+    """Scores of right and wrong labels overlap; only the rate is unknown."""
+    rng = np.random.RandomState(0)
+    covered = []
+    for _ in range(300):
+        wrong = rng.uniform(size=300) < rate
+        score = rng.normal(size=300) + 2 * wrong
+        odds = np.exp(2 * score - 2)  # of N(2, 1) against N(0, 1)
+        estimate = 0.5
+        for _ in range(300):  # expectation-maximisation
+            is_wrong = estimate * odds / (estimate * odds + 1 - estimate)
+            estimate = is_wrong.mean()
+        labels = np.arange(300) % 2
+        low, high = noise_summary(Fitted(labels, labels, 1 - is_wrong)).interval
+        covered.append(low <= wrong.mean() <= high)
+    assert 0.92 < np.mean(covered) < 0.98
+
+
+def test_interval_stays_within_zero_and_one():
+    labels = np.arange(10) % 2
+    for q in (0.001, 0.999):
+        low, high = noise_summary(Fitted(labels, labels, np.full(10, q))).interval
+        assert 0 <= low <= high <= 1
+    # Probabilities that are all alike tell nothing of the labels ...
+    assert noise_summary(Fitted(labels, labels, np.full(10, 0.5))).interval == (0, 1)
+    # ... unless these all look right.
+    low, high = noise_summary(Fitted(labels, labels, np.full(10, 1 - 1e-9))).interval
+    assert low == 0 and high < 0.001
+    certain = noise_summary(Fitted(labels, labels, np.ones(10)))
+    assert certain.interval == (0, 0)
+    assert len(certain.confused_pairs) == 0
+    assert "0 of 10 labels look wrong" in repr(certain)
+
+
+def test_matrix_of_the_channel(blobs):
+    model = NoiseFilteredClassifier(noise_filter="channel", cv=3).fit(blobs.X, blobs.y)
+    summary = noise_summary(make_pipeline(StandardScaler(), model))
+    np.testing.assert_array_equal(
+        summary.transition_matrix, model.noise_filter_.transition_matrix_
+    )
+    assert summary.noise_rate == pytest.approx(model.noise_filter_.noise_rate_)
+    assert summary.noise_rate == pytest.approx(blobs.is_wrong.mean(), abs=0.05)
+
+
+def test_printed(found):
+    text = repr(noise_summary(found))
+    assert text.splitlines()[0].endswith("of 39 labels look wrong")
+    rate = 100 * (1 - found.clean_proba_[:39].mean())
+    assert f"estimated share of wrong labels: {rate:.1f}% (" in text
+    first = noise_summary(found).confused_pairs.iloc[0]
+    arrow = f"  {first['given_label']} -> {first['suggested_label']}: "
+    assert f"{arrow}{first['n_samples']}\n" in text
+    assert text.endswith("and 1 more pairs")
+
+
+def test_what_has_not_looked_is_refused(blobs):
+    model = LinearProbing(lp_epochs=1, device="cpu").fit(blobs.X, blobs.y)
+    with pytest.raises(ValueError, match="LinearProbing has not looked for wrong"):
+        noise_summary(model)
+    with pytest.raises(NotFittedError):
+        noise_summary(NoiseFilteredClassifier())
+
+
+def test_without_pandas_the_extra_is_named(found, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-turn\[plots\]'"):
+        noise_summary(found)

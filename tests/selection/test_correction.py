@@ -1,0 +1,60 @@
+"""Labels by a fitted noise filter."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from sklearn_turn.selection import NoiseChannelFilter
+from sklearn_turn.selection.correction import label_posterior, suggested_codes
+
+CLASSES = np.array(["ant", "bee", "cat"])
+
+
+def test_posterior_of_a_filter_without_one_mixes_label_and_prediction():
+    proba = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
+    fitted = SimpleNamespace(clean_proba_=np.array([0.25, 1.0]))
+    found = label_posterior(fitted, {"log_proba": np.log(proba)}, np.array([2, 1]))
+    expected = [[0.75 * 0.7, 0.75 * 0.2, 0.75 * 0.1 + 0.25], [0, 1, 0]]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+@pytest.fixture
+def channel():
+    """A fitted channel with its evidence, whose codes are not its sorted labels."""
+    rng = np.random.RandomState(0)
+    y_true = rng.randint(3, size=300)
+    codes = np.where(rng.uniform(size=300) < 0.2, (y_true + 1) % 3, y_true)
+    logits = 3 * np.eye(3)[y_true] + rng.normal(size=(300, 3))
+    log_proba = log_softmax(logits, axis=1)
+    fitted = NoiseChannelFilter().fit(log_proba, CLASSES[codes])
+    return SimpleNamespace(
+        fitted=fitted, codes=codes, y_true=y_true, log_proba=log_proba
+    )
+
+
+def test_posterior_of_the_channel_is_its_own(channel):
+    evidence = {"log_proba": channel.log_proba}
+    found = label_posterior(channel.fitted, evidence, channel.codes)
+    np.testing.assert_array_equal(found, channel.fitted.label_proba_)
+
+
+def test_suggestions_of_the_channel_are_the_most_probable_classes(channel):
+    predicted = np.zeros(300, dtype=int)  # plays no part
+    found = suggested_codes(channel.fitted, predicted, channel.codes, CLASSES)
+    np.testing.assert_array_equal(CLASSES[found], channel.fitted.suggested_labels_)
+    assert (
+        (found == channel.y_true).mean()
+        > 0.95
+        > (channel.codes == channel.y_true).mean()
+    )
+
+
+def test_suggestions_of_others_replace_labels_that_are_not_clean():
+    fitted = SimpleNamespace(clean_mask_=np.array([True, False, False]))
+    found = suggested_codes(fitted, np.array([1, 1, 2]), np.array([0, 0, 2]), CLASSES)
+    assert found.tolist() == [0, 1, 2]

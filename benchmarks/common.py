@@ -6,11 +6,14 @@ import contextlib
 import json
 import os
 import platform
+import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import sklearn
 import skorch
@@ -49,6 +52,20 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far, in MiB.
+
+    On Linux by its own pages: ``ru_maxrss`` begins at the peak of the process that
+    started it, and would hide what is below that.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 @dataclass
 class Passes:
     """Images that went through a backbone, by mode."""
@@ -60,20 +77,17 @@ class Passes:
 @contextlib.contextmanager
 def counted_passes() -> Iterator[Passes]:
     """Count the images every backbone sees inside the block."""
-    seen = Passes()
+    seen, embed = Passes(), Embedder.embed_inputs
 
-    def count(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        if isinstance(module, Embedder):
-            if module.training:
-                seen.training += len(args[0])
-            else:
-                seen.forward += len(args[0])
+    def counted(self: Embedder, images: torch.Tensor) -> torch.Tensor:
+        if self.training and torch.is_grad_enabled():
+            seen.training += len(images)
+        else:
+            seen.forward += len(images)
+        return embed(self, images)
 
-    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
-    try:
+    with mock.patch.object(Embedder, "embed_inputs", counted):
         yield seen
-    finally:
-        hook.remove()
 
 
 def save(

@@ -12,16 +12,17 @@ import time
 from unittest import mock
 
 import torch
-from common import save, table
 
-from sklearn_turn.backbones import load_backbone
-from sklearn_turn.training import modules
+from benchmarks.common import save, table
+from sklearn_turn.backbones import embedder, load_backbone, make_embedder
 
 # Backbone, input side, batch size.
 CASES = [
     ("vit_base_patch16_224", 224, 8),
     ("convnext_tiny", 224, 16),
     ("resnet50", 224, 16),
+    ("vit_tiny_patch16_224", 224, 64),
+    ("mobilenetv2_100", 224, 32),
     ("vit_tiny_patch16_224", 96, 16),
     ("mobilenetv2_100", 96, 16),
 ]
@@ -35,7 +36,7 @@ def plain_autocast(device: str, dtype: torch.dtype | None, *, training: bool):
 SIDES = {
     "float32": (None, plain_autocast),
     "plain autocast": (torch.bfloat16, plain_autocast),
-    "library": (torch.bfloat16, modules.autocast),
+    "library": (torch.bfloat16, embedder.autocast),
 }
 
 
@@ -45,12 +46,12 @@ def steps(name: str, side: int, size: int) -> dict:
 
     def make(dtype, autocast):
         backbone = load_backbone(name, pretrained=False, input_size=side, crop_pct=1.0)
-        embed = modules.make_embedder(backbone, dtype, raw=False, augment="light")
+        embed = make_embedder(backbone, dtype, raw=False, augment="light")
         optimizer = torch.optim.AdamW(embed.parameters(), lr=1e-4, fused=True)
         embed.train()
 
         def step():
-            with mock.patch.object(modules, "autocast", autocast):
+            with mock.patch.object(embedder, "autocast", autocast):
                 embed(images).square().mean().backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -94,7 +95,10 @@ def main() -> None:
     )
     header = ["backbone", "pixels", "batch", *SIDES]
     header += ["library / float32", "library / plain autocast"]
-    save("cpu_training", {"cases": records}, text + table(header, rows))
+    amx = torch.cpu._is_amx_tile_supported()
+    bf16 = torch.cpu._is_avx512_bf16_supported()
+    kind = "amx" if amx else "avx512_bf16" if bf16 else "plain"
+    save(f"cpu_training_{kind}", {"cases": records}, text + table(header, rows))
 
 
 if __name__ == "__main__":

@@ -20,14 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import save, table
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.common import save, table
 from sklearn_turn import FeatureExtractor, TURNClassifier, noise
 from sklearn_turn.baselines import LinearProbing
 from sklearn_turn.metrics import label_issue_ranking_scores, label_issue_scores
@@ -150,18 +151,31 @@ def detect(X: Any, y: Any, seed: int) -> dict[str, dict[str, Any]]:
             "quality": model.clean_proba_ - 1e-9 * model.losses_,  # ties by loss
             "noise_rate": model.noise_filter_.noise_rate_,
         }
-    found["cleanlab"] = _cleanlab(X, y)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scores = cross_val_predict(model, X, y, cv=5, method="decision_function")
+    found["cleanlab"] = _cleanlab(np.exp(log_softmax(scores, axis=1)), y)
+    kept = TURNClassifier(noise_filter=Keep(), cleansing_folds=5, **options).fit(X, y)
+    found["cleanlab, probes"] = _cleanlab(np.exp(kept.noise_filter_.log_proba_), y)
     return found
 
 
-def _cleanlab(X: Any, y: Any) -> dict[str, Any]:
+class Keep(BaseEstimator):
+    """A filter that keeps what it is given, and finds all labels clean."""
+
+    evidence = "log_proba"
+
+    def fit(self, X: Any, y: Any) -> Any:
+        self.log_proba_ = X
+        self.clean_mask_ = np.ones(len(y), dtype=bool)
+        self.clean_proba_ = np.ones(len(y))
+        return self
+
+
+def _cleanlab(proba: Any, y: Any) -> dict[str, Any]:
     from cleanlab.count import estimate_joint
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    scores = cross_val_predict(model, X, y, cv=5, method="decision_function")
-    proba = np.exp(log_softmax(scores, axis=1))
     joint = estimate_joint(y, proba)
     return {
         "flags": find_label_issues(y, proba, n_jobs=1),
@@ -214,7 +228,7 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
         "is what any threshold on the method's score could reach. Test accuracy is "
         "that of a probe trained again on what is not flagged. Symmetric noise has "
         "the true class among its draws. cleanlab has out-of-fold probabilities of "
-        "a logistic regression.",
+        "a logistic regression, or those of the probes that the channel has.",
     ]
     for name in dict.fromkeys(r["set"] for r in records):
         text.append(f"\n## {name}\n")

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import counted_passes, save, table
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
 
+from benchmarks.common import counted_passes, save, table
 from sklearn_turn import TURNClassifier
 from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.inputs import as_source

@@ -7,21 +7,20 @@ libraries, the model) is subtracted.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import warnings
 
 import numpy as np
-from common import save, table
 
+from benchmarks.common import peak_memory_mb, save, table
 from sklearn_turn import TURNClassifier
 
 SIDE = 64
 
 
 def peak_mb(n: int) -> float:
-    command = [sys.executable, __file__, "--run", str(n)]
+    command = [sys.executable, "-m", "benchmarks.memory", "--run", str(n)]
     out = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(out.stdout.splitlines()[-1])
 
@@ -39,7 +38,7 @@ def main() -> None:
             image[:] = rng.randint(0, 256, 3)
         y = rng.randint(0, 4, len(X))
         TURNClassifier("letters", lp_epochs=2, fft_epochs=1, random_state=0).fit(X, y)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_memory_mb())
         return
     few, many = peak_mb(256), peak_mb(args.n)
     array = args.n * SIDE * SIDE * 3 / 2**20

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import save, table
 from torch import nn
 
+from benchmarks.common import peak_memory_mb, save, table
 from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.inputs import as_source
@@ -172,7 +171,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def peak_memory(name: str, side: str, args: argparse.Namespace) -> float:
     """Peak resident memory of a fresh process that runs one side once."""
-    command = [sys.executable, __file__, "--only", name, "--side", side]
+    command = [sys.executable, "-m", "benchmarks.overhead", "--only", name]
+    command += ["--side", side]
     for option in ("n", "backbone", "input_size", "threads"):
         command += ["--" + option.replace("_", "-"), str(getattr(args, option))]
     out = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -192,8 +192,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if args.side:
         dict(zip(("ours", "plain"), PARTS[args.only](args), strict=True))[args.side]()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"peak_mb": peak}))
+        print(json.dumps({"peak_mb": peak_memory_mb()}))
         return
     rows = [measure(name, args) for name in PARTS if args.only in (None, name)]
     body = [

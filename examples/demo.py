@@ -62,7 +62,8 @@ def main() -> None:
 
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "loss_mixture.png"
-    display = LossMixtureDisplay.from_estimator(methods["TURN"], is_wrong=is_wrong)
+    losses = methods["TURN"].losses_
+    display = LossMixtureDisplay.from_predictions(losses, y_noisy, is_wrong=is_wrong)
     display.figure_.savefig(path, dpi=120)
     print(f"\nLosses and fitted mixture: {path}")
 

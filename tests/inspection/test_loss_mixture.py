@@ -20,7 +20,9 @@ plt = pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture(autouse=True)
-def no_figures_left_open():
+def no_figures_but_its_own():
+    """Others, doctests among them, may have left some open."""
+    plt.close("all")
     yield
     plt.close("all")
 

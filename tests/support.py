@@ -167,10 +167,10 @@ class Spy(nn.Module):
     It notes which samples it sees, apart for training and evaluation.
     """
 
-    def __init__(self, as_probabilities=False, fail_at=None):
+    def __init__(self, as_probabilities=False, fail_at=None, dropout=0.5):
         super().__init__()
         self.linear = nn.Linear(2, 3)
-        self.drop = nn.Dropout(0.5)
+        self.drop = nn.Dropout(dropout)
         self.as_probabilities = as_probabilities
         self.fail_at = fail_at
         self.trained, self.evaluated = [], []

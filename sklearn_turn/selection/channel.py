@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -15,11 +16,12 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..exceptions import CleansingWarning
 from ..labels import check_labels, encode_labels
 from ..validation import validated_fit
 from .mixture import Floats
 from .protocol import check_log_proba, encode_known
-from .transition import STRENGTHS, fit_channel
+from .transition import STRENGTHS, fit_channel, says_little
 
 # No temperature could soften the zeros that forests and nearest neighbours give.
 _LEAST_LOG_PROBA = -35.0
@@ -39,7 +41,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     and Bayes' rule gives the probability of every true class, so also that the given
     label is right. The noise rate need not be known: it is estimated, and the same
     settings serve any rate, even above one half, as long as the right label is
-    the most frequent one of each class.
+    the most frequent one of each class. Where noise explains the labels hardly better
+    than doubts of the classifier do, none is flagged.
 
     With many classes and few samples, T has more entries than there are wrong labels.
     Its rows are therefore drawn towards one noise rate for all, as strongly as the
@@ -178,6 +181,11 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         ValueError
             If the rows of ``X`` are not log-probabilities, their number of columns is
             not that of the labels, or there is only one label.
+
+        Warns
+        -----
+        CleansingWarning
+            If the predictions are little better than chance.
         """
         X, labels = self._check(X, y, reset=True)
         self.classes_, codes = encode_labels(labels)
@@ -198,6 +206,17 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             max_iter=self.max_iter,
             tol=self.tol,
         )
+        # What was not trained predicts one thing, and a few samples never say much.
+        trained = bool(np.ptp(log_proba, axis=0).any())
+        if says_little(channel, codes) and trained and len(codes) >= 100:
+            warnings.warn(
+                f"What is predicted of the {len(codes)} labels is little better than "
+                "chance: wrong ones cannot be told from right ones, and none is "
+                "flagged. Use the input size the backbone was trained for, another "
+                "backbone, or more samples.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         self.transition_matrix_ = channel.matrices[-1]
         self.temperature_ = channel.temperature
         self.prior_strength_ = channel.strength

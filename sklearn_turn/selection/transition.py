@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from scipy.stats import entropy
 
 from .mixture import Floats, Ints
 
@@ -32,7 +33,10 @@ _STEP = 0.75
 # Cost of each octave squared away from 1, in nats: in all, and at least per sample,
 # which is more than expectation-maximisation leaves open. Symmetric noise and doubts
 # explain the labels of certain predictions alike; these then stay as they are.
-_PULL, _PULL_PER_SAMPLE = 0.25, 1e-4
+_PULL, _PULL_PER_SAMPLE = 0.5, 1e-4
+# Nats of the likelihood of all held-out labels by which noise must explain them better
+# than no noise does. Where predictions are poor, any rate explains them about as well.
+_LEAST_GAIN = 3.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
 _ENOUGH = 10_000_000
@@ -131,7 +135,9 @@ def fit_channel(
 
     A free matrix explains its own samples best with predictions that are too sharp,
     hence the held-out likelihood for both. Strengths are tried from the first on, as
-    long as it grows; one that does not help is forgiven.
+    long as it grows; one that does not help is forgiven. If what is found is hardly
+    more likely than that all labels are right, or than labels which have nothing to do
+    with the predictions, then no noise is the result.
 
     Parameters
     ----------
@@ -171,9 +177,26 @@ def fit_channel(
         if failed > 1:
             break
     assert best is not None
+    none = _without_noise(few, n_folds)
+    gain = _penalised(few, none) - _penalised(few, best)
+    if len(few.fold) * gain < _LEAST_GAIN or says_little(best, few.codes):
+        return none, fold
     if few is not blocks:
         best = fit(blocks, best.temperature, best.strength)
     return best, fold
+
+
+def says_little(channel: Channel, codes: Ints) -> bool:
+    """Whether the frequencies of the labels explain them about as well.
+
+    Parameters
+    ----------
+    channel : Channel
+    codes : ndarray of shape (n_samples,), int
+        Given labels it was fitted to.
+    """
+    by_frequencies = -float(entropy(np.bincount(codes)))
+    return len(codes) * (channel.held_out - by_frequencies) < _LEAST_GAIN
 
 
 def fit_matrices(
@@ -237,6 +260,32 @@ def fit_matrices(
         held_out=float(log_likelihood[rows, blocks.fold if n_folds else -1].mean()),
         n_iter=n_iter,
     )
+
+
+def _without_noise(blocks: Blocks, n_folds: int) -> Channel:
+    """The channel that passes all labels on, with the temperature that suits it."""
+    rows, n_classes = np.arange(len(blocks.fold)), blocks.log_proba.shape[1]
+    matrices = _uniform_noise(np.full(n_folds + 1, _LEAST_RATE), n_classes)
+
+    def channel(octave: float) -> Channel:
+        proba = log_softmax(blocks.log_proba / 2.0**octave, axis=1)
+        mean = float(proba[rows, blocks.codes].mean())
+        return Channel(
+            matrices=matrices.transpose(1, 2, 0),
+            temperature=float(2.0**octave),
+            strength=np.inf,
+            log_likelihood=mean,
+            held_out=mean,
+            n_iter=1,
+        )
+
+    found = minimize_scalar(
+        lambda octave: _penalised(blocks, channel(octave)),
+        bounds=_OCTAVES[[0, -1]],
+        method="bounded",
+        options={"xatol": 0.05},
+    )
+    return channel(found.x)
 
 
 def _maximise(
@@ -339,6 +388,10 @@ def _best_temperature(
 def _loss(
     blocks: Blocks, octave: float, strength: float, fit: Callable[..., Channel]
 ) -> float:
+    return _penalised(blocks, fit(blocks, float(2.0**octave), strength))
+
+
+def _penalised(blocks: Blocks, channel: Channel) -> float:
+    """Nats per sample, those for a temperature other than 1 included."""
     pull = max(_PULL / len(blocks.fold), _PULL_PER_SAMPLE)
-    held_out = fit(blocks, float(2.0**octave), strength).held_out
-    return float(pull * octave**2 - held_out)
+    return float(pull * np.log2(channel.temperature) ** 2 - channel.held_out)

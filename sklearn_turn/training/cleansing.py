@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -33,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 _DECIDED = (
     "losses_",
     "noise_filter_",
-    "filter_",
+    "noise_rate_",
     "suggested_codes_",
     "kept_counts_",
     "kept_indices_",
@@ -78,7 +79,7 @@ class Cleansing(RandomOrder):
         From evidence, with the features of the network, to better evidence, which is
         then given to the filter. Not called for ``first_evidence``. A filter with a
         parameter ``noise_rate`` that is None is told, from the second cleansing on, the
-        rate it found at the first.
+        rate it found before, unless it now finds a higher one.
     classes : ndarray of shape (n_classes,), default=None
         Labels that the dataset's codes stand for; the filter is given these.
     random_state : int, RandomState or None, default=None
@@ -184,6 +185,7 @@ class Cleansing(RandomOrder):
             )
         super().on_train_begin(net, **kwargs)
         self.refine_ = self.refine
+        self.noise_rate_: float | None = None
         self.n_passes_ = 0
         self.clean_masks_: list[NDArray[np.bool_]] = []
 
@@ -252,14 +254,7 @@ class Cleansing(RandomOrder):
         """What the evidence says, and the labels to train towards if not the given."""
         self.losses_ = self.evidence_["losses"][:, 0]
         labels = y if self.classes is None else self.classes[y]
-        fitted = self.noise_filter_ = fit_filter(
-            self.filter_,
-            self.evidence_,
-            labels,
-            needs_clean=self.label_correction is None,
-        )
-        if self.refine_ is not None:
-            self._hold_noise_rate()
+        fitted = self.noise_filter_ = self._fit_filter(labels)
         classes = np.unique(y) if self.classes is None else self.classes
         self.suggested_codes_ = suggested_codes(
             fitted, self.evidence_.get("predicted", y), y, classes
@@ -275,15 +270,28 @@ class Cleansing(RandomOrder):
         self._warn_of_few(codes[used], int(used[rows].sum()))
         return {name: getattr(self, name) for name in _DECIDED}, targets
 
-    def _hold_noise_rate(self) -> None:
-        """Tell a filter that takes one the noise rate that it found first.
+    def _fit_filter(self, labels: NDArray[Any]) -> Any:
+        """The filter fitted on the evidence; its noise rate never falls.
 
-        It is a property of the labels. What ``refine`` makes of a network has not seen
-        them at first, but comes to agree with those the network trains on, and the
-        estimate would fall from epoch to epoch.
+        The rate is a property of the labels. What ``refine`` makes of a network has not
+        seen them at first, but comes to agree with those the network trains on, and
+        the estimate would fall from epoch to epoch. It may rise, as where the first
+        features were too poor to show wrong labels.
         """
-        rate = getattr(self.noise_filter_, "noise_rate_", None)
-        self.filter_ = with_noise_rate(self.filter_, rate)
+        fit = partial(
+            fit_filter,
+            evidence=self.evidence_,
+            y=labels,
+            needs_clean=self.label_correction is None,
+        )
+        if self.refine_ is None:
+            return fit(self.filter_)
+        told = with_noise_rate(self.filter_, self.noise_rate_)
+        fitted = fit(told)
+        if told is not self.filter_ and getattr(fitted, "offset_", 0.0) > 0:
+            fitted = fit(self.filter_)  # which finds more wrong labels than it was told
+        self.noise_rate_ = getattr(fitted, "noise_rate_", None)
+        return fitted
 
     def _correct(
         self, y: NDArray[np.intp]

@@ -135,6 +135,25 @@ def test_clean_labels_are_hardly_flagged(n_classes, per_class):
     assert found.noise_rate_ < 0.02
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("rate", [0.0, 0.02])
+def test_poor_predictions_flag_nothing(rate, seed):
+    # Six of ten are right: any noise rate explains that about as well as doubts do.
+    rng = np.random.RandomState(seed)
+    y_true = rng.randint(2, size=1000)
+    log_proba = log_softmax(
+        0.5 * np.eye(2)[y_true] + rng.normal(size=(1000, 2)), axis=1
+    )
+    y = np.where(rng.uniform(size=1000) < rate, 1 - y_true, y_true)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert found.noise_rate_ < 1e-5
+    assert found.clean_mask_.all()
+    # The order of the labels is that of their probabilities all the same.
+    order = np.argsort(found.clean_proba_, kind="stable")
+    given = log_proba[np.arange(1000), y][order]
+    assert (np.diff(given) > -1e-4).all()
+
+
 def test_two_classes():
     log_proba, y_true, y = _balanced(_symmetric(0.2, 2), 400)
     found = NoiseChannelFilter().fit(log_proba, y)

@@ -127,7 +127,8 @@ def test_a_weaker_prior_is_tried_after_one_that_does_not_help(monkeypatch):
 
 
 @pytest.mark.parametrize("strength", [3.0, np.inf])
-def test_each_fold_is_held_out_of_its_matrix(strength):
+def test_each_fold_is_held_out_of_its_matrix(strength, monkeypatch):
+    monkeypatch.setattr(transition, "_LEAST_GAIN", -np.inf)
     log_proba, codes = _problem(1)
     channel, fold = fit_channel(
         log_proba, codes, strengths=(strength,), n_folds=4, **EXACT
@@ -142,6 +143,30 @@ def test_each_fold_is_held_out_of_its_matrix(strength):
             T, channel.temperature, log_proba[~kept], codes[~kept]
         )
     assert channel.held_out == pytest.approx(held_out / len(codes), abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_no_noise_unless_it_explains_the_held_out_labels_better(rate, monkeypatch):
+    rng = np.random.RandomState(0)
+    y_true = np.arange(600) % 3
+    logits = rng.normal(size=(600, 3)) + 2 * np.eye(3)[y_true]
+    log_proba = log_softmax(logits, axis=1)
+    codes = np.where(rng.uniform(size=600) < rate, (y_true + 1) % 3, y_true)
+    options = {"n_folds": 3, **EXACT}
+    chosen, _ = fit_channel(log_proba, codes, **options)
+    monkeypatch.setattr(transition, "_LEAST_GAIN", -np.inf)
+    noisy, _ = fit_channel(log_proba, codes, **options)
+    none = max(
+        log_softmax(log_proba / t, axis=1)[np.arange(600), codes].mean()
+        for t in np.geomspace(0.25, 4, 100)
+    )
+    # Temperatures are near 1, where they cost nothing.
+    assert (600 * (noisy.held_out - none) > 3) == bool(rate)
+    if rate:
+        np.testing.assert_array_equal(chosen.matrices, noisy.matrices)
+    else:
+        assert np.abs(chosen.matrices - np.eye(3)).max() < 1e-5
+        assert chosen.held_out == pytest.approx(none, abs=1e-4)
 
 
 def test_folds_are_of_one_size_and_share_every_class():

@@ -7,18 +7,26 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
-from support import Fixed, losses_by_hand, spy_net
+from support import Fixed, Spy, losses_by_hand, spy_net
 from torch import nn
 
 from sklearn_turn import Cleansing, GMMNoiseFilter
 from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.training import Labelled, Net
+
+
+class SpyWithFeatures(Spy):
+    def embed(self, X):
+        return X[:, 1:]
+
+    def classify(self, features):
+        return self.linear(features)
 
 
 class Remember(Callback):
@@ -130,6 +138,42 @@ def test_cleansing_once_with_known_losses_makes_no_pass(numbered):
     net = spy_net(callbacks=[cleansing]).fit(X, y)
     assert cleansing.n_passes_ == 0
     assert net.module_.evaluated == []
+
+
+def test_the_noise_rate_may_rise_and_never_falls(blobs, numbered):
+    X, y = numbered
+    rng = np.random.RandomState(0)
+
+    def evidence(logits):
+        log_proba = log_softmax(logits, axis=1)
+        losses = -log_proba[np.arange(300), y]
+        return {"log_proba": log_proba, "losses": losses[:, None]}
+
+    says_nothing = evidence(np.zeros((300, 3)))
+    # The last comes to agree with the labels.
+    later = [
+        evidence(6 * np.eye(3)[labels] + rng.normal(size=(300, 3)))
+        for labels in (blobs.y_true, y)
+    ]
+    rates = []
+
+    class Rates(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            rates.append(dict(net.callbacks_)["cleansing"].noise_filter_.noise_rate_)
+
+    cleansing = Cleansing(
+        "channel",
+        balance=None,
+        first_evidence=says_nothing,
+        refine=lambda found: later.pop(0),
+        random_state=0,
+    )
+    callbacks = [("cleansing", cleansing), ("rates", Rates())]
+    net = spy_net("logits", callbacks, max_epochs=3, module__dropout=0.0)
+    net.set_params(module=SpyWithFeatures).fit(X, y)
+    assert rates[0] < 1e-5
+    assert rates[1] == pytest.approx(blobs.is_wrong.mean(), abs=0.02)
+    assert rates[2] == pytest.approx(rates[1], abs=1e-6)
 
 
 @pytest.mark.parametrize("balance", ["min", 2, None])

@@ -26,6 +26,9 @@ FOLDER = RESULTS / "cells"
 
 Result = dict[str, Any]
 
+#: Date from which symmetric and asymmetric noise give other labels for the same seed.
+_REDRAWN = "2026-11-28"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -187,20 +190,41 @@ def chosen(cells: Iterable[Cell], root: Path = FOLDER) -> list[Result]:
 
 
 def at_best_rate(results: Iterable[Result]) -> list[Result]:
-    """Those of the learning rate with the best noisy validation accuracy."""
+    """Those of the learning rate with the best noisy validation accuracy.
+
+    Each rate is compared with the default, or without one with that of most results, on
+    the draws both have; one that has none of these is not chosen.
+    """
     by_rate: dict[float | None, list[Result]] = {}
     for result in results:
         by_rate.setdefault(result["rate"], []).append(result)
-    if len(by_rate) < 2:
-        return [result for found in by_rate.values() for result in found]
-    # Compared on the seeds that all rates have.
-    shared = set.intersection(*({r["seed"] for r in rs} for rs in by_rate.values()))
+    if not by_rate:
+        return []
+    usual = by_rate.get(None) or max(by_rate.values(), key=len)
 
-    def validation(results: list[Result]) -> float:
-        scores = [r["noisy_validation"] for r in results if r["seed"] in shared]
-        return float(np.mean(scores)) if scores else 0.0
+    def gain(results: list[Result]) -> float:
+        pairs = on_same_draws(results, usual)
+        key = "noisy_validation"
+        gains = [a[key] - b[key] for a, b in pairs if None not in (a[key], b[key])]
+        return float(np.mean(gains)) if gains else -np.inf
 
-    return max(by_rate.values(), key=validation)
+    # The first of equals.
+    return max([usual, *by_rate.values()], key=gain)
+
+
+def draw_of(result: Result) -> tuple[Any, ...]:
+    """What tells the images and labels of a result from others of the same noise."""
+    kind, date = result["noise"].split()[0], result["machine"].get("date", "")
+    redrawn = kind in ("symmetric", "asymmetric") and date >= _REDRAWN
+    return result["seed"], redrawn, result["noise_rate"]
+
+
+def on_same_draws(
+    ones: Iterable[Result], others: Iterable[Result]
+) -> list[tuple[Result, Result]]:
+    """Pairs of results of the same images and labels."""
+    known = {draw_of(result): result for result in others}
+    return [(r, known[draw_of(r)]) for r in ones if draw_of(r) in known]
 
 
 def _plain(value: Any) -> Any:

@@ -76,6 +76,7 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
         **(_embedding(model, data, cell.seed) if cell.observed == "embedding" else {}),
         "history": model.history_,
         "parameters": _parameters(model),
+        "probe_criterion": _probe_criterion(model),
         "machine": machine(),
     }
 
@@ -144,6 +145,12 @@ def _parameters(model: Any) -> dict[str, Any]:
     left_out = ("backbone", "pretrained", "memory", "lp_params", "fft_params")
     known = model.get_params(deep=False)
     return {name: value for name, value in known.items() if name not in left_out}
+
+
+def _probe_criterion(model: Any) -> str | None:
+    """By what the probe was trained; after a collapse that is cross-entropy."""
+    probe = getattr(model, "probe_", None)
+    return None if probe is None else type(probe.criterion_).__name__
 
 
 def _peak_memory() -> dict[str, float]:

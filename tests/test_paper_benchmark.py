@@ -21,8 +21,10 @@ from benchmarks.common import counted_passes
 from benchmarks.paper import plans, published
 from benchmarks.paper.__main__ import main, parsed, selected
 from benchmarks.paper.reports import EXPERIMENTS
-from benchmarks.paper.scores import best_epoch, purity
+from benchmarks.paper.scores import best_epoch, collapsed, purity
+from sklearn_turn import baselines
 from sklearn_turn.backbones.recipes import ALIASES
+from sklearn_turn.baselines import LinearProbing
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -231,7 +233,23 @@ class TestMeasure:
         assert measured["seconds"] > 0 and measured["cpu_seconds"] > 0
         assert 100 < measured["peak_memory_mb"] < 100_000
         assert measured["parameters"]["tau"] == 0.6
+        assert measured["probe_criterion"] == "GCELoss"
         assert Cell.of(json.loads(json.dumps(measured, default=cells._plain)))
+
+    def test_notes_the_loss_a_probe_ended_with(self, monkeypatch, tmp_path):
+        class Collapsed(LinearProbing):
+            """Asked for one loss, trained by another."""
+
+            def fit(self, X, y):
+                asked, self.loss = self.loss, "ce"
+                super().fit(X, y)
+                self.loss = asked
+                return self
+
+        cell = replace(CELL, method="LP-GCE", options=(("lp_epochs", 1),))
+        assert not collapsed(measure.measure(cell, tmp_path))
+        monkeypatch.setattr(baselines, "LinearProbing", Collapsed)
+        assert collapsed(measure.measure(cell, tmp_path))
 
     def test_embedding_is_of_test_images(self, measured):
         found = measured["embedding"]

@@ -7,12 +7,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from paper_support import CELL, result, write
 
-from benchmarks.cells import Cell, at_best_rate
+from benchmarks.cells import Cell, at_best_rate, on_same_draws
 from benchmarks.paper import claims, plans
 from benchmarks.paper.reports import EXPERIMENTS, write_report
-from benchmarks.paper.scores import Results, Score, best_epoch
+from benchmarks.paper.scores import Difference, Results, Score, best_epoch, collapsed
 
 
 def points(path):
@@ -49,6 +50,41 @@ class TestReport:
         )
         only = [result(cell, 0.9), result(replace(cell, seed=1), 0.8)]
         assert at_best_rate(only) == only
+
+    def test_a_rate_that_shares_no_draw_with_the_default_is_not_chosen(self):
+        other = replace(CELL, seed=1, rate=1e-4)
+        usual = [result(CELL, 0.9, noisy_validation=0.3)]
+        for tuned in (
+            result(other, 0.6, noisy_validation=0.9),
+            result(replace(other, seed=0), 0.6, noisy_validation=0.9, noise_rate=0.4),
+            result(replace(other, seed=0), 0.6, noisy_validation=None),
+        ):
+            assert at_best_rate([tuned, *usual]) == usual
+        # A third rate without a seed of theirs does not hinder the comparison.
+        far = result(replace(CELL, seed=2, rate=1e-3), 0.5)
+        better = result(replace(other, seed=0), 0.6, noisy_validation=0.4)
+        assert at_best_rate([far, *usual, better]) == [better]
+
+    def test_columns_of_several_draws_are_marked_and_have_no_best(self, tmp_path):
+        write(tmp_path, CELL, 0.8)
+        write(tmp_path, replace(CELL, seed=1), 0.8, noise_rate=0.51)
+        assert "†" not in write_report("table2", "smoke", tmp_path)
+        write(tmp_path, replace(CELL, method="FFT-CE"), 0.7, noise_rate=0.49)
+        report = write_report("table2", "smoke", tmp_path)
+        assert "symmetric 0.6 (50 % wrong) † |" in report and "**" not in report
+        assert report.count("†") == 2  # the column and what is said about it
+
+    def test_probes_that_collapsed_are_marked(self, tmp_path):
+        by_entropy = {"probe_criterion": "CrossEntropyLoss"}
+        write(tmp_path, CELL, 0.8, parameters={"loss": "ce"}, **by_entropy)
+        cell = replace(CELL, method="LP-GCE")
+        write(tmp_path, cell, 0.7, parameters={"loss": "gce"}, **by_entropy)
+        report = write_report("table2", "smoke", tmp_path)
+        assert row_of(report, "LP-GCE")[0] == "70.0 ‡"
+        assert report.count("‡") == 2
+        kept = {"parameters": {"loss": "gce"}, "probe_criterion": "GCELoss"}
+        assert not collapsed(result(cell, 0.7, **kept))
+        assert not collapsed(result(cell, 0.7, parameters={"loss": "gce"}))
 
     def test_the_papers_numbers_are_beside_ours_at_full_size(self, tmp_path):
         cell = Cell("full", "vit_b16", "symmetric 0.6", "FFT-CE", 0, data="cifar100")
@@ -116,19 +152,68 @@ class TestClaims:
         far = Score.of([result(CELL, 0.6), result(CELL, 0.8)])
         assert far.error == pytest.approx(100 * np.std([0.6, 0.8], ddof=1) / 2**0.5)
         near = Score.of([result(CELL, 0.8), result(CELL, 0.8)])
-        assert near.error == pytest.approx(one.error / 2**0.5)
+        assert near.error == pytest.approx(one.error)  # the same images
+
+    def test_only_equal_draws_are_compared(self):
+        ours, theirs = result(CELL, 0.8), result(replace(CELL, method="FFT-CE"), 0.5)
+        assert on_same_draws([ours], [theirs]) == [(ours, theirs)]
+        for other in (
+            {**theirs, "seed": 1},
+            {**theirs, "noise_rate": 0.51},
+            # Asymmetric noise has the same rate in every draw; the date tells.
+            {**theirs, "machine": {**theirs["machine"], "date": "2026-11-28"}},
+        ):
+            assert on_same_draws([ours], [other]) == []
+            assert Difference.of([ours], [other]) is None
+        dates = [{"machine": {"date": f"2026-11-{day}"}} for day in (25, 30)]
+        human = [{**ours, **date, "noise": "worse"} for date in dates]
+        assert len(on_same_draws(human[:1], human[1:])) == 1
+
+    def test_a_difference_is_of_pairs(self):
+        """Seeds differ by much more than the methods do."""
+        ours = [result(replace(CELL, seed=i), a) for i, a in enumerate([0.6, 0.7, 0.8])]
+        theirs = [{**r, "accuracy": r["accuracy"] - 0.05} for r in reversed(ours)]
+        found = Difference.of(ours, theirs)
+        p, q = 0.7, 0.65
+        images = ((p * (1 - p) + q * (1 - q)) / 1000) ** 0.5
+        assert_allclose([found.mean, found.error], [5.0, 100 * images])
+        far = Difference.of(ours[1:], [{**theirs[0], "accuracy": 0.3}, theirs[1]])
+        assert_allclose([far.mean, far.error], [27.5, 100 * (0.5 - 0.05) / 2])
+        assert Difference.of(ours, theirs[:1]).one.mean == pytest.approx(80.0)
 
     @pytest.mark.parametrize(
         ("ours", "verdict"),
         [(0.85, claims.HOLDS), (0.82, claims.CHANCE), (0.7, claims.FAILS)],
     )
     def test_turn_against_the_best_other(self, ours, verdict, tmp_path):
-        write(tmp_path, CELL, 0.3)
+        write(tmp_path, replace(CELL, method="FFT-CE"), 0.3)
         write(tmp_path, replace(CELL, method="FFT-UNICON"), 0.8)
         write(tmp_path, replace(CELL, method="TURN"), ours)
         found = claims.best_of_all(Results("smoke", tmp_path / "cells"), "TURN")
         assert found.verdicts == [verdict]
         assert "FFT-UNICON: 80.0" in found.rows[0]
+        assert "2 of 30" in found.rows[0]
+
+    def test_no_verdict_on_turn_without_plain_fine_tuning(self, tmp_path):
+        write(tmp_path, CELL, 0.3)
+        write(tmp_path, replace(CELL, method="TURN"), 0.9)
+        # Of another seed, it is none to compare with.
+        write(tmp_path, replace(CELL, method="FFT-CE", seed=1), 0.5)
+        results = Results("smoke", tmp_path / "cells")
+        found = claims.best_of_all(results, "TURN")
+        assert found.verdict == "not measured"
+        assert found.rows[0][-2:] == ["1 of 30", "–"]
+        assert "| LP-CE: 30.0 |" in claims.report(results)
+
+    def test_turn_and_others_are_compared_on_the_seeds_of_both(self, tmp_path):
+        write(tmp_path, replace(CELL, method="TURN"), 0.69)
+        write(tmp_path, replace(CELL, method="FFT-CE"), 0.5)
+        for seed, accuracy in enumerate([0.76, 0.62, 0.61]):
+            cell = replace(CELL, method="LP-UNICON", seed=seed)
+            write(tmp_path, cell, accuracy)
+        found = claims.best_of_all(Results("smoke", tmp_path / "cells"), "TURN")
+        assert found.verdicts == [claims.FAILS]
+        assert found.rows[0][4:7] == ["LP-UNICON: 76.0", "-7.0", 1]
 
     def test_probing_or_tuning(self, tmp_path):
         accuracies = {  # noise -> LP, FFT, verdict
@@ -137,14 +222,28 @@ class TestClaims:
             "none": (0.8, 0.9, claims.HOLDS),
             "asymmetric 0.4": (0.8, 0.9, None),
         }
+        heavy = ["symmetric 0.9"]
         for noise, (probe, tuned, _) in accuracies.items():
             write(tmp_path, replace(CELL, noise=noise, method="LP-GCE"), probe)
             write(tmp_path, replace(CELL, noise=noise, method="FFT-GCE"), tuned)
-        found = claims.probing_or_tuning(Results("smoke", tmp_path / "cells"))
-        verdicts = {row[2]: row[-1] for row in found.rows}
-        for noise, (*_, verdict) in accuracies.items():
-            assert verdicts[noise] == (verdict or "–")
-        assert len(found.verdicts) == 3
+        results = Results("smoke", tmp_path / "cells")
+        expected = {noise: verdict for noise, (*_, verdict) in accuracies.items()}
+        for strength in ("heavy", "light"):
+            found = claims.probing_or_tuning(results, strength)
+            assert {row[2]: row[-1] for row in found.rows} == {
+                noise: verdict
+                for noise, verdict in expected.items()
+                if verdict and (noise in heavy) == (strength == "heavy")
+            }
+            assert len(found.verdicts) == len(found.rows)
+
+    def test_half_a_claim_is_none(self, tmp_path):
+        """What is said of light noise says nothing of heavy noise."""
+        for method, accuracy in (("LP-CE", 0.8), ("FFT-CE", 0.9)):
+            write(tmp_path, replace(CELL, noise="none", method=method), accuracy)
+        report = claims.report(Results("smoke", tmp_path / "cells"))
+        assert "from 0.8) | not measured |" in report
+        assert "aggre, none) | holds (1 of 1) |" in report
 
     def test_cleansing(self, tmp_path):
         found = {0: 0.9, None: 0.4, "once": 0.6, "epoch": 0.61}
@@ -187,8 +286,8 @@ class TestClaims:
         assert found.rows[0][4:6] == [f"{seconds / 100:.3f}", "0.100"]
 
     def test_report_names_all(self, tmp_path):
-        write(tmp_path, CELL, 0.5)
+        write(tmp_path, replace(CELL, method="FFT-CE"), 0.5)
         write(tmp_path, replace(CELL, method="TURN"), 0.6)
         report = claims.report(Results("smoke", tmp_path / "cells"))
         assert "| 2 | TURN: above every other method at every noise | holds" in report
-        assert report.count("not measured") == 7
+        assert report.count("not measured") == 8

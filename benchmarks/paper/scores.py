@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.cells import Cell, Result, at_best_rate, finished
+from benchmarks.cells import Cell, Result, at_best_rate, finished, on_same_draws
 
 #: Test images of results that do not say how many.
 _N_TEST = 3000
@@ -39,16 +40,65 @@ class Score:
     def of(cls, results: list[Result]) -> Score:
         """Score of the results of different seeds."""
         values = np.array([r["accuracy"] for r in results])
-        n, p = len(values), values.mean()
-        n_images = sum(r.get("n_test", _N_TEST) for r in results)
-        error = np.sqrt(p * (1 - p) / n_images)
-        spread = values.std(ddof=1) if n > 1 else 0.0
-        error = max(error, spread / np.sqrt(n))
-        return cls(float(100 * p), float(100 * spread), float(100 * error), n)
+        n, spread = len(values), _spread(values)
+        error = max(_error_of_images(results), spread / np.sqrt(n))
+        return cls(
+            float(100 * values.mean()), float(100 * spread), float(100 * error), n
+        )
 
     def __str__(self) -> str:
         spread = f" ± {self.spread:.1f}" if self.n_seeds > 1 else ""
         return f"{self.mean:.1f}{spread}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of one method above another's, on images and labels that both had.
+
+    Attributes
+    ----------
+    one, other : Score
+        On these alone.
+    mean : float
+        In percent.
+    error : float
+        Its standard error: that of the test images or, if larger, of the differences
+        over the seeds.
+    """
+
+    one: Score
+    other: Score
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, ones: list[Result], others: list[Result]) -> Difference | None:
+        """Difference between the results of two methods, if they have a draw alike."""
+        pairs = on_same_draws(ones, others)
+        if not pairs:
+            return None
+        first, second = ([pair[i] for pair in pairs] for i in range(2))
+        values = np.array([a["accuracy"] - b["accuracy"] for a, b in pairs])
+        error = max(
+            np.hypot(_error_of_images(first), _error_of_images(second)),
+            _spread(values) / np.sqrt(len(values)),
+        )
+        return cls(
+            Score.of(first),
+            Score.of(second),
+            float(100 * values.mean()),
+            float(100 * error),
+        )
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _error_of_images(results: list[Result]) -> float:
+    """Standard error of a mean accuracy from the test images, the same of all seeds."""
+    p = float(np.mean([r["accuracy"] for r in results]))
+    return float(np.sqrt(p * (1 - p) / max(r.get("n_test", _N_TEST) for r in results)))
 
 
 class Results:
@@ -101,6 +151,15 @@ def purity(result: Result) -> float | None:
         return None
     kept_wrong = result["noise_rate"] * (1 - result["recall"])
     return float(1 - kept_wrong / (1 - result["flagged"]))
+
+
+def collapsed(result: Result) -> bool:
+    """Whether its probe collapsed and was trained again by cross-entropy.
+
+    Results from before that was noted do not say so.
+    """
+    asked = result.get("parameters", {}).get("loss", "ce")
+    return asked != "ce" and result.get("probe_criterion") == "CrossEntropyLoss"
 
 
 def best_epoch(result: Result) -> float | None:

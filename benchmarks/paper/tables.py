@@ -8,13 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell
+from benchmarks.cells import Cell, Result, draw_of
 from benchmarks.methods import METHODS
 from benchmarks.paper import plans, published
-from benchmarks.paper.scores import Results, Score, best_epoch
+from benchmarks.paper.scores import Results, Score, best_epoch, collapsed
 
 #: Stands where nothing was measured.
 NOTHING = "–"
+
+#: Mark of a column, and what stands under its table.
+_SEVERAL_DRAWS = (
+    "†",
+    "Results of this column come from several draws of the noise for the same seed, as "
+    "the simulators changed meanwhile: only those of one draw compare, and none is "
+    "marked as the best.",
+)
+#: Mark of an accuracy, and what stands under its table.
+_COLLAPSED = (
+    "‡",
+    "The linear probe of one seed or more collapsed onto few classes and was trained "
+    "again by cross-entropy.",
+)
 
 Row = Sequence[Any]
 
@@ -114,6 +128,10 @@ def table5(results: Results) -> str:
     plan = plans.PLANS[results.size]
     rows = []
     cells = list(plans.table5(results.size))
+    columns = [
+        backbone + _mark_of_draws(results, (c for c in cells if c.backbone == backbone))
+        for backbone in plan.ablated
+    ]
     for options in plans.COMPONENTS:
         probes = options.get("lp_epochs") != 0
         cleansing = options.get("cleansing", "epoch")
@@ -121,9 +139,12 @@ def table5(results: Results) -> str:
         for cell in cells:
             if dict(cell.options) == options:
                 key = (cell.backbone, probes, cleansing)
-                row.append(beside(results.score(cell), published.TABLE_5.get(key)))
+                score = results.score(cell)
+                text = f"{score or NOTHING}{_mark_of_collapse(results.of(cell))}"
+                row.append(beside(text, published.TABLE_5.get(key)))
         rows.append(row)
-    return markdown(["linear probing", "cleansing", "FFT", *plan.ablated], rows)
+    table = markdown(["linear probing", "cleansing", "FFT", *columns], rows)
+    return _with_footnotes(table)
 
 
 def _in_table_2(cell: Cell) -> str | None:
@@ -149,6 +170,7 @@ def _grid(
         name: {method: results.score(cell) for method, cell in column.items()}
         for name, column in columns.items()
     }
+    marks = {name: _mark_of_draws(results, c.values()) for name, c in columns.items()}
     rows = []
     for method in METHODS:
         row = [method]
@@ -159,13 +181,33 @@ def _grid(
             if best is not None:
                 text = f"{best:.1f} / {score}"
             means = [s.mean for s in scores[name].values() if s]
-            if score and score.mean == max(means):
+            if score and score.mean == max(means) and not marks[name]:
                 text = f"**{text}**"
+            if text:
+                text += _mark_of_collapse(results.of(column[method]))
             row.append(beside(text, of_paper(column[method])))
         if any(text != NOTHING for text in row[1:]):
             rows.append(row)
     header = "method (best / last epoch)" if with_best else "method"
-    return markdown([header, *columns], rows)
+    names = [name + mark for name, mark in marks.items()]
+    return _with_footnotes(markdown([header, *names], rows))
+
+
+def _mark_of_draws(results: Results, cells: Iterable[Cell]) -> str:
+    """The mark of a column whose results of one seed are of several draws."""
+    draws = {draw_of(result) for cell in cells for result in results.of(cell)}
+    seeds = {seed for seed, *_ in draws}
+    return f" {_SEVERAL_DRAWS[0]}" if len(draws) > len(seeds) else ""
+
+
+def _mark_of_collapse(results: Iterable[Result]) -> str:
+    return f" {_COLLAPSED[0]}" if any(map(collapsed, results)) else ""
+
+
+def _with_footnotes(table: str) -> str:
+    """A table, and what its marks mean."""
+    notes = [f"{m} {text}" for m, text in (_SEVERAL_DRAWS, _COLLAPSED) if m in table]
+    return "\n\n".join([table, *notes])
 
 
 def _best(results: Results, cell: Cell) -> float | None:

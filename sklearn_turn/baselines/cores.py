@@ -23,6 +23,10 @@ from .peers import PeerNet, joint_opinion, mean_log_proba
 
 _SHARE = Interval(Real, 0, 1, closed="both")
 
+# Greatest β ρ_k in training. Where labels of class k have a share of less than that
+# among samples that look alike, their probability is driven to 0.
+_LARGEST_PUSH = 1 / 3
+
 
 @with_parameters
 class CORES(JointClassifier):
@@ -39,7 +43,8 @@ class CORES(JointClassifier):
     Parameters
     ----------
     beta : float >= 0, default=2.0
-        Final weight of the regulariser.
+        Final weight of the regulariser; no more than 1 / (3 max ρ) is used, which is
+        less than 2 where a class has more than a sixth of the labels.
     rise : float in [0, 1], default=0.3
         Share of training over which β rises, after warm-up.
     fft_warmup_epochs : int, default=2
@@ -76,13 +81,20 @@ class CORES(JointClassifier):
     ``lp_warmup_epochs`` or ``fft_warmup_epochs``, and over the same 30 %. The last
     epoch is sieved in any case. The published code sieves each batch as it is
     augmented; here all samples once per epoch, without augmentation. It divides the
-    learning rate by 1 + β, to which Adam is indifferent; lower ``fft_lr`` with "sgd".
+    learning rate by 1 + β, to make up for the larger loss; Adam is indifferent to the
+    scale of a loss, so that is left out: lower ``fft_lr`` with "sgd".
     A class of which nothing passes keeps its most probable sample, with a warning. The
     second phase, which trains on dropped samples without their labels, is not
     included.
 
-    The loss has no lower bound when β > 1: probabilities go to 0 and 1 and are no
-    longer calibrated, and with it falls the loss of a constant prediction.
+    Published β is 2 whatever the classes, of which there were 10 or more. The
+    regulariser pushes the probability of class k down by β ρ_k, and cross-entropy pulls
+    it up by the share of its labels among samples that look alike, 1 at most: with
+    β ρ_k near 1 or above, as of two balanced classes or one large one, class k is not
+    learned even from clean labels. Here β max ρ is at most 1 / 3.
+
+    The loss has no lower bound: probabilities go to 0 and 1 and are no longer
+    calibrated. When β > 1, so falls the loss of a constant prediction.
 
     References
     ----------
@@ -122,9 +134,9 @@ class CORESTraining(JointTraining):
 
     def __init__(self, task: Task, parameters: CORES):
         super().__init__(task, parameters._warmup_epochs)
-        self.final_beta = parameters.beta
-        self.rise = parameters.rise
         shares = np.bincount(task.y, minlength=self.n_classes) / len(task.y)
+        self.final_beta = min(parameters.beta, _LARGEST_PUSH / float(shares.max()))
+        self.rise = parameters.rise
         self.shares = torch.from_numpy(shares).float()
 
     def parts(self, net: PeerNet, dataset: Any) -> Sequence[Part]:

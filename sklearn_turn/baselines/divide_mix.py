@@ -99,9 +99,13 @@ class DivideMix(JointClassifier):
     - Its networks are trained in turn, an epoch each; here in step, so that either
       division is one epoch old at most and the samples of both are read together.
     - A step takes half a batch of labelled and half of unlabelled samples, so that
-      memory stays within twice that of plain fine-tuning.
+      memory stays within twice that of plain fine-tuning. Warm-up takes half batches
+      as well, of each network's own order, where published are whole ones.
     - Warm-up takes 10 to 30 epochs and λ_u rises over 16: here ``lp_warmup_epochs`` or
       ``fft_warmup_epochs``, and the same 5 % of training.
+    - A label with a greater loss has no greater w; the published posterior may rise
+      again in the tails. With ``loss_epochs`` above 1, losses are averaged and then
+      scaled to [0, 1]; published, those of each epoch are scaled and then averaged.
     - Co-refinement and guesses ran in training mode; here in evaluation mode.
     - A class of which nothing is clean keeps its lowest loss, with a warning; with
       nothing clean at all the published code stops.

@@ -91,11 +91,13 @@ class ELRPlus(JointClassifier):
     Notes
     -----
     Published are 200 to 250 epochs, with the decay rising over 40 000 steps, half of
-    training; the same half here. For CIFAR-100 λ rises as well, which is left out.
-    The published code trains the networks in turn, here in step; and it updates
-    targets in training mode, here in evaluation mode. It bounds every probability to
-    [1e-4, 1 - 1e-4] and divides by the sum; here 1 - <t, p> is bounded, as in
-    ``loss="elr"``. It selects nothing: ``clean_mask_`` is what its targets say.
+    training; the same half here. For CIFAR-100 λ rises as well, and in the
+    cross-entropy mixed labels are multiplied by mixed targets and made to sum to one;
+    both are left out. The published code trains the networks in turn, here in step;
+    and it updates targets in training mode, here in evaluation mode. In its loss it
+    bounds every probability p to [1e-4, 1 - 1e-4], but not the targets; here
+    1 - <t, p> is bounded, as in ``loss="elr"``. It selects nothing: ``clean_mask_`` is
+    what its targets say.
 
     Targets take 8 bytes per sample and class while training.
 

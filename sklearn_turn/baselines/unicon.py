@@ -111,7 +111,8 @@ class UNICON(JointClassifier):
 
     - Its networks are trained in turn, and samples selected before each turn; here
       in step, with one selection for both.
-    - A step takes half a batch of selected and half of other samples.
+    - A step takes half a batch of selected and half of other samples, and half a batch
+      in warm-up, where published are whole ones.
     - Warm-up takes 10 to 30 epochs and λ_u rises over 16: here ``lp_warmup_epochs`` or
       ``fft_warmup_epochs``, and the same 5 % of training.
     - The pass that selects ran in training mode; here in evaluation mode.

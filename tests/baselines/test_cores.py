@@ -17,8 +17,8 @@ from sklearn_turn.training import Batch
 CODES = np.array([0] * 20 + [1] * 10 + [2] * 6 + [3] * 4)
 
 
-def rule_of(**parameters):
-    rule = CORESTraining(labels_only(CODES), CORES(**parameters))
+def rule_of(codes=CODES, **parameters):
+    rule = CORESTraining(labels_only(codes), CORES(**parameters))
     rule.epoch_, rule.done_, rule.warmup_share_ = 12, 1.0, 0.1
     return rule
 
@@ -38,22 +38,28 @@ def test_loss_by_a_loop():
     torch.manual_seed(1)
     y = torch.tensor([0, 3, 1])
     batch = Batch(torch.randn(3, 3), y, torch.arange(3))
-    (found,) = rule_of(beta=1.5).terms([member], 0, [batch])
+    (found,) = rule_of(beta=0.6).terms([member], 0, [batch])
     shares = [20 / 40, 10 / 40, 6 / 40, 4 / 40]
     expected = 0.0
     for p, label in zip(numpy_proba(member, batch.x.double().numpy()), y, strict=True):
         average = sum(shares[k] * -np.log(p[k]) for k in range(4))
-        expected += (-np.log(p[label]) - 1.5 * average) / 3
+        expected += (-np.log(p[label]) - 0.6 * average) / 3
     assert_allclose(found.item(), expected, rtol=1e-5)
 
 
 def test_weight_rises_after_warm_up_until_samples_are_sieved():
-    rule = rule_of(rise=0.4)
+    ten = np.arange(40) % 10
+    rule = rule_of(ten, rise=0.4)
     weights = []
     for rule.done_ in (0.0, 0.1, 0.2, 0.3, 0.5, 1.0):
         weights.append(rule.beta)
     assert_allclose(weights, [0, 0, 0.5, 1, 2, 2])
-    assert rule_of(rise=0.0).beta == 2.0
+    assert rule_of(ten, rise=0.0).beta == 2.0
+
+
+@pytest.mark.parametrize(("beta", "used"), [(0.5, 0.5), (2.0, 2 / 3)])
+def test_weight_is_bounded_by_the_largest_class(beta, used):
+    assert_allclose(rule_of(beta=beta).beta, used)  # its share is 1 / 2
 
 
 @pytest.mark.filterwarnings("ignore:.*selects no sample")
@@ -89,3 +95,14 @@ def test_finds_wrong_labels(wide):
     clf = CORES(random_state=0).fit(wide.X, wide.y)
     assert (clf.clean_mask_ != wide.is_wrong).mean() > 0.9
     assert clf.score(wide.X, wide.y_true) > 0.95
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_learns_clean_labels_of_two_balanced_classes_and_of_one_large_one(share):
+    rng = np.random.RandomState(0)
+    y = (rng.rand(1500) > share).astype(int)
+    X = rng.randn(1500, 16)
+    X[:, 0] += 6 * (y - 0.5)
+    clf = CORES(random_state=0).fit(X[:1000], y[:1000])
+    best_constant = max(share, 1 - share)
+    assert clf.score(X[1000:], y[1000:]) > max(0.9, best_constant)

@@ -14,7 +14,7 @@ from sklearn.base import (
     MetaEstimatorMixin,
     clone,
 )
-from sklearn.model_selection import check_cv, cross_val_predict
+from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, _safe_indexing, column_or_1d, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -64,9 +64,10 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     cv : int, cross-validation splitter or None, default=None
         None takes the predictions for the training samples themselves, which suits
         models that cannot memorise them. With a value, each prediction comes from a
-        model that did not see the sample
-        (:func:`~sklearn.model_selection.cross_val_predict`): needed for trees,
+        model that did not see the sample, as in
+        :func:`~sklearn.model_selection.cross_val_predict`: needed for trees,
         nearest neighbours and other models that memorise, and better for "channel".
+        Every sample must be in one test fold.
 
     Attributes
     ----------
@@ -131,8 +132,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             If ``noise_filter`` is no noise filter.
         ValueError
             If labels are missing, a fold of ``cv`` leaves a class without training
-            samples, the filter cannot work with X, or it selects samples of fewer
-            than two classes.
+            samples, its test folds are no partition of the samples, the filter cannot
+            work with X, or it selects samples of fewer than two classes.
         """
         if y is None:
             raise ValueError(
@@ -191,7 +192,20 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                     "Give each class two samples or more, shuffle the splitter, or "
                     "set cv=None."
                 )
-        return cross_val_predict(estimator, X, labels, cv=folds, method="predict_proba")
+        tested = np.concatenate([test for _, test in folds])
+        if not np.array_equal(np.sort(tested), np.arange(len(codes))):
+            raise ValueError(
+                f"The test folds of cv={self.cv!r} must hold each sample once. Use "
+                "KFold, StratifiedKFold or another splitter that makes a partition."
+            )
+        # Not cross_val_predict, which gives the estimator codes in place of the labels
+        # and expects their order in its columns.
+        parts = []
+        for train, test in folds:
+            fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
+            part = fitted.predict_proba(_safe_indexing(X, test))
+            parts.append(self._all_columns(fitted, part, absent=0.0))
+        return np.concatenate(parts)[np.argsort(tested)]
 
     def _check_clean_classes(self, codes: Ints) -> None:
         clean = np.unique(codes[self.clean_mask_])

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
+    ShuffleSplit,
     StratifiedKFold,
     cross_val_predict,
     cross_validate,
@@ -114,6 +115,43 @@ def test_cv_losses_come_from_models_that_did_not_see_the_sample(blobs):
         likelihood = model.predict_proba(blobs.X[test])
         expected = -np.log(likelihood[np.arange(len(test)), blobs.y[test]])
         np.testing.assert_allclose(clf.losses_[test], expected)
+
+
+class Reversed(Recorder):
+    """Logistic regression whose columns are in the reverse order of the labels."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.classes_ = self.classes_[::-1]
+        return self
+
+    def predict_proba(self, X):
+        return super().predict_proba(X)[:, ::-1]
+
+
+@pytest.mark.parametrize("cv", [None, 5], ids=["seen", "out of fold"])
+def test_columns_are_those_of_the_labels_whatever_their_order(cv, blobs):
+    straight = NoiseFilteredClassifier(Recorder(), "channel", cv=cv)
+    turned = NoiseFilteredClassifier(Reversed(), "channel", cv=cv)
+    straight.fit(blobs.X, blobs.y)
+    turned.fit(blobs.X, blobs.y)
+    np.testing.assert_array_equal(turned.losses_, straight.losses_)
+    np.testing.assert_array_equal(turned.clean_proba_, straight.clean_proba_)
+    np.testing.assert_array_equal(turned.suggested_labels_, straight.suggested_labels_)
+
+
+@pytest.mark.parametrize("cv", [None, 5], ids=["seen", "out of fold"])
+def test_the_classifier_is_given_the_users_labels(cv, blobs):
+    y = np.array(["red", "green", "blue"])[blobs.y]
+    weighted = LogisticRegression(class_weight={"red": 1, "green": 2, "blue": 3})
+    clf = NoiseFilteredClassifier(weighted, cv=cv).fit(blobs.X, y)
+    assert clf.clean_mask_[~blobs.is_wrong].mean() > 0.9
+
+
+def test_test_folds_must_be_a_partition(blobs):
+    cv = ShuffleSplit(5, random_state=0)
+    with pytest.raises(ValueError, match=r"ShuffleSplit.*must hold each sample once"):
+        NoiseFilteredClassifier(cv=cv).fit(blobs.X, blobs.y)
 
 
 class LowestHalf(BaseEstimator):

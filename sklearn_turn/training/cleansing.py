@@ -302,10 +302,13 @@ class Cleansing(RandomOrder):
         used = clean | sure
         if not clean.any():  # which was warned of; the evidence says nothing
             codes, used = y, np.ones(len(y), dtype=bool)
-        lost = np.isin(y, np.setdiff1d(y, codes[used]))
+        lost = np.zeros(len(y), dtype=bool)
+        while len(empty := np.setdiff1d(y, codes[used])):
+            # What goes back to a class may have been all that another one had.
+            lost |= np.isin(y, empty)
+            codes, used = np.where(lost, y, codes), used | lost
         if lost.any():
             self._warn_of_unsure_classes(y, lost)
-            codes, used = np.where(lost, y, codes), used | lost
         return codes, codes, used
 
     def _warn_of_unsure_classes(
@@ -314,7 +317,7 @@ class Cleansing(RandomOrder):
         unsure = np.unique(y[lost])
         names = unsure if self.classes is None else self.classes[unsure]
         warnings.warn(
-            f"{type(self.filter_).__name__} is sure of no sample of {len(unsure)} "
+            f"{type(self.filter_).__name__} leaves no sample to {len(unsure)} "
             f"classes, which are trained on as they are labelled: "
             f"{', '.join(map(str, names[:10]))}.",
             CleansingWarning,

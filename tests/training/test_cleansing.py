@@ -434,8 +434,26 @@ def test_a_class_of_which_nothing_is_sure_keeps_its_labels(numbered, posterior):
     cleansing = Cleansing(
         Channel(unsure, tau=0.7), label_correction="hard", balance=None
     )
-    with pytest.warns(CleansingWarning, match="sure of no sample of 1 classes.*: 1"):
+    with pytest.warns(CleansingWarning, match="leaves no sample to 1 classes.*: 1"):
         net, before = one_step(numbered, cleansing)
+    weight, _ = gradient_step(before, X.astype(float), np.eye(3)[y])
+    np.testing.assert_allclose(
+        net.module_.state_dict()["weight"].numpy(), weight, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_labels_given_back_to_one_class_leave_samples_to_the_others(numbered):
+    """All of class 1 looks like 0, and all of class 0 like 2."""
+    X, y = numbered
+    cleansing = Cleansing(
+        Channel(np.eye(3)[np.array([2, 0, 2])[y]]),
+        label_correction="hard",
+        balance=None,
+    )
+    with pytest.warns(CleansingWarning) as caught:
+        net, before = one_step(numbered, cleansing)
+    assert len(caught) == 1
+    assert "leaves no sample to 2 classes" in str(caught[0].message)
     weight, _ = gradient_step(before, X.astype(float), np.eye(3)[y])
     np.testing.assert_allclose(
         net.module_.state_dict()["weight"].numpy(), weight, rtol=1e-4, atol=1e-6

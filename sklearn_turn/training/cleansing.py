@@ -260,7 +260,7 @@ class Cleansing(RandomOrder):
         )
         if self.refine_ is not None:
             self._hold_noise_rate()
-        classes = np.unique(y) if self.classes is None else self.classes
+        classes = self._codes(y) if self.classes is None else self.classes
         self.suggested_codes_ = suggested_codes(
             fitted, self.evidence_.get("predicted", y), y, classes
         )
@@ -274,6 +274,11 @@ class Cleansing(RandomOrder):
         )
         self._warn_of_few(codes[used], int(used[rows].sum()))
         return {name: getattr(self, name) for name in _DECIDED}, targets
+
+    def _codes(self, y: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Codes of all classes; the net may know some that are not in y."""
+        log_proba = self.evidence_.get("log_proba")
+        return np.arange(y.max() + 1 if log_proba is None else log_proba.shape[1])
 
     def _hold_noise_rate(self) -> None:
         """Tell a filter that takes one the noise rate that it found first.

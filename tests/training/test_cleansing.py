@@ -460,6 +460,16 @@ def test_labels_given_back_to_one_class_leave_samples_to_the_others(numbered):
     )
 
 
+def test_suggestions_are_codes_of_the_dataset_where_a_class_is_absent(numbered):
+    """No label is 1; the net knows the class, and the filter suggests it."""
+    X, y = numbered
+    y = np.where(y == 1, 0, y)
+    suggested = np.where(np.arange(300) < 9, 1, y)
+    cleansing = Cleansing(Channel(0.8 * np.eye(3)[suggested] + 0.2 / 3), balance=None)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    np.testing.assert_array_equal(cleansing.suggested_codes_, suggested)
+
+
 def test_corrected_classes_are_balanced(numbered, posterior):
     cleansing = Cleansing(Channel(posterior), label_correction="soft", random_state=0)
     one_step(numbered, cleansing)

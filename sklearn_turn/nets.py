@@ -183,7 +183,7 @@ def _what_needs_less(task: Task, batch_size: int) -> str:
 
 def _check_converged(net: Net, task: Task, rate: str) -> None:
     # Finite weights may still overflow: two samples tell.
-    logits = net.evaluation_step(task.dataset.__getitems__(range(2)))
+    logits = net.evaluation_step(task.dataset.__getitems__(range(min(2, len(task.y)))))
     finite = all(bool(t.isfinite().all()) for t in (logits, *net.module_.parameters()))
     finite &= all(np.isfinite(row.get("train_loss", 0.0)) for row in net.history)
     if not finite:

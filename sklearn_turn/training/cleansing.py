@@ -25,7 +25,7 @@ from ..selection.protocol import (
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
 from .evidence import Evidence, collect_evidence, labels_of
-from .net import Net
+from .net import Net, diverged
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -230,6 +230,9 @@ class Cleansing(RandomOrder):
             phase = f"cleansing for epoch {len(net.history)}"
             self.evidence_, y = collect_evidence(net, root, wanted, phase)
             self.n_passes_ += 1
+            found = (self.evidence_.get(name, 0.0) for name in ("losses", "features"))
+            if not all(np.isfinite(values).all() for values in found):
+                raise diverged(net, "lr")
             if self.refine_ is not None:
                 self.evidence_ = self.refine_(self.evidence_)
         if self.label_correction and not isinstance(root, Labelled):

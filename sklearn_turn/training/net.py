@@ -26,6 +26,18 @@ def softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=-1)
 
 
+class Diverged(ValueError):
+    """Training diverged; the message names the parameter to lower."""
+
+
+def diverged(net: NeuralNetClassifier, rate: str) -> Diverged:
+    """The error of a net whose learning rate is the parameter ``rate``."""
+    return Diverged(
+        "Training diverged: the loss, the weights or the outputs are not finite. Lower "
+        f"{rate}, which was {net.lr:g}."
+    )
+
+
 class Net(NeuralNetClassifier):
     """A skorch classifier whose module returns logits and whose batches stay raw.
 

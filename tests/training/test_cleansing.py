@@ -282,6 +282,13 @@ def test_another_sampler_is_a_conflict(option, numbered):
     assert net.module_.trained == []
 
 
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_a_net_that_diverged_is_told_to_lower_its_rate(noise_filter, numbered):
+    net = spy_net(callbacks=[Cleansing(noise_filter, balance=None)], lr=1e38)
+    with pytest.raises(ValueError, match=r"Training diverged.*Lower lr, which was 1e"):
+        net.fit(*numbered)
+
+
 def test_losses_that_diverged_are_warned_about(numbered):
     X, y = numbered
     losses = np.zeros(300)

@@ -299,7 +299,7 @@ def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:
             **{
                 _RENAMED.get(name, name): value
                 for name, value in row.items()
-                if not name.endswith(_INTERNAL)
+                if not _is_internal(name, row)
             },
         }
         for phase, net in nets.items()
@@ -309,4 +309,11 @@ def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:
 
 
 _RENAMED = {"dur": "seconds"}
-_INTERNAL = ("batches", "_batch_count", "_best")
+_INTERNAL = ("batches", "train_batch_count", "valid_batch_count")
+
+
+def _is_internal(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a record is of skorch itself: batches, and whether a score is best."""
+    return name in _INTERNAL or (
+        name.endswith("_best") and name.removesuffix("_best") in row
+    )

@@ -24,7 +24,7 @@ from ..selection.protocol import (
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .evidence import Evidence, collect_evidence, labels_of
+from .evidence import Evidence, collect_evidence, completed, labels_of
 from .net import Net, diverged
 
 _LOGGER = logging.getLogger(__name__)
@@ -72,8 +72,10 @@ class Cleansing(RandomOrder):
         :class:`~sklearn_turn.training.Labelled` dataset, whose batches tell which
         samples they hold.
     first_evidence : mapping of str to ndarray, default=None
-        What the filter asks for ("losses" of shape (n_samples, 1) and the like),
-        before the first epoch, when it is known; saves one pass.
+        What the filter asks for, before the first epoch, when it is known; saves one
+        pass. Always "losses" of shape (n_samples, 1) or "log_proba" of shape
+        (n_samples, n_classes), which brings the others; without it, a filter that
+        suggests no labels of its own leaves them as given.
     refine : callable, default=None
         From evidence, with the features of the network, to better evidence, which is
         then given to the filter. Not called for ``first_evidence``. A filter with a
@@ -182,6 +184,14 @@ class Cleansing(RandomOrder):
                 f"label_correction={self.label_correction!r} needs predictions: put "
                 "'log_proba' of shape (n_samples, n_classes) into first_evidence."
             )
+        if self.first_evidence is not None:
+            known = {*self.first_evidence}
+            known |= {"losses"} if "log_proba" in known else set()
+            if lacking := {"losses", evidence_of(self.filter_)} - known:
+                raise ValueError(
+                    f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
+                    "'losses' follow from 'log_proba', where that is given."
+                )
         super().on_train_begin(net, **kwargs)
         self.refine_ = self.refine
         self.n_passes_ = 0
@@ -223,7 +233,8 @@ class Cleansing(RandomOrder):
         root, rows = root_and_rows(dataset)
         # Known before the first epoch only: a partial_fit goes on from another model.
         if len(net.history) == 1 and self.first_evidence is not None:
-            self.evidence_, y = dict(self.first_evidence), labels_of(root)
+            y = labels_of(root)
+            self.evidence_ = completed(self.first_evidence, y)
         else:
             wanted = {"features" if self.refine_ else evidence_of(self.filter_)}
             wanted |= {"log_proba"} if self.label_correction else set()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone
-from skorch import NeuralNetClassifier
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 from support import Fixed, losses_by_hand, spy_net
@@ -372,6 +372,40 @@ class Channel(BaseEstimator):
         return self
 
 
+class Wants(Fixed):
+    """A filter that asks for evidence of a kind."""
+
+    def __init__(self, evidence):
+        self.evidence = evidence
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["asked", "known"])
+def test_binary_classifiers_of_skorch(known, numbered):
+    """Their module has one output, and their labels are floats."""
+    X, y = numbered
+    two = y < 2
+    X, y = X[two, 1:], y[two]
+    log_proba = np.log(np.where(np.eye(2)[y] > 0, 0.9, 0.1))
+    cleansing = Cleansing(
+        first_evidence={"log_proba": log_proba} if known else None, balance=None
+    )
+    net = NeuralNetBinaryClassifier(
+        nn.Linear,
+        module__in_features=2,
+        module__out_features=1,
+        callbacks=[cleansing],
+        train_split=None,
+        max_epochs=2 - known,
+        verbose=0,
+        lr=0.0,
+    ).fit(X, y.astype(np.float32))
+    proba = np.exp(log_proba) if known else net.predict_proba(X)
+    expected = -np.log(proba[np.arange(len(y)), y])
+    np.testing.assert_allclose(cleansing.losses_, expected, rtol=1e-3, atol=1e-5)
+    predicted = cleansing.evidence_["predicted"]
+    np.testing.assert_array_equal(predicted, proba.argmax(axis=1))
+
+
 @pytest.fixture
 def posterior(numbered):
     y = numbered[1]
@@ -506,6 +540,39 @@ def test_correction_needs_predictions_before_the_first_epoch(numbered):
     )
     with pytest.raises(ValueError, match="log_proba"):
         one_step(numbered, cleansing)
+
+
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_first_predictions_bring_losses_and_suggestions(noise_filter, numbered):
+    X, y = numbered
+    log_proba = np.log(np.full((300, 3), 0.05) + 0.85 * np.eye(3)[(y + 1) % 3])
+    right = np.arange(300) % 4 > 0
+    log_proba[right] = np.log(np.full((300, 3), 0.05) + 0.85 * np.eye(3)[y])[right]
+    first = {"log_proba": log_proba}
+    cleansing = Cleansing(noise_filter, first_evidence=first, balance=None)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    assert cleansing.n_passes_ == 0 and list(first) == ["log_proba"]
+    np.testing.assert_allclose(cleansing.losses_, -np.log(np.where(right, 0.9, 0.05)))
+    flagged = ~cleansing.noise_filter_.clean_mask_
+    np.testing.assert_array_equal(flagged, ~right)
+    suggested = cleansing.suggested_codes_
+    np.testing.assert_array_equal(suggested, np.where(right, y, (y + 1) % 3))
+
+
+@pytest.mark.parametrize(
+    "noise_filter, first, lacking",
+    [
+        ("channel", "losses", "'log_proba'"),
+        (Wants("features"), "log_proba", "'features'"),
+        (Wants("features"), "features", "'losses'"),
+    ],
+)
+def test_first_evidence_that_is_not_enough_is_named(
+    noise_filter, first, lacking, numbered
+):
+    cleansing = Cleansing(noise_filter, first_evidence={first: np.zeros((300, 3))})
+    with pytest.raises(ValueError, match=f"first_evidence lacks {lacking}; "):
+        spy_net(callbacks=[cleansing]).fit(*numbered)
 
 
 def test_unknown_correction_is_refused(numbered):

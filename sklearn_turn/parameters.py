@@ -157,8 +157,8 @@ class ProbeParameters:
         Peak learning rate of the probe (AdamW, cosine decay). None is
         1e-3 * sqrt(192 / n_features), at most 1e-2.
     lp_batch_size : int, default=None
-        None is 128, or less for fewer than 3072 samples, so that an epoch has about
-        24 steps: with few, the probe would not get far.
+        None is 128, or down to 8 for fewer than 3072 samples, so that an epoch has
+        about 24 steps: with few, the probe would not get far.
     lp_params : dict, default=None
         More arguments for the probe's skorch net, such as ``callbacks`` or
         ``optimizer__betas``.

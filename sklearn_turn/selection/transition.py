@@ -73,7 +73,10 @@ class Blocks:
         return np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
 
     def thinned(self, n_samples: int) -> Blocks:
-        """About that many samples, evenly from all classes and folds."""
+        """About that many samples, evenly spread over the sorted classes and the folds.
+
+        Classes that are small in relation to the share that is kept may have none.
+        """
         n_folds = int(self.fold.max()) + 1
         step = len(self.fold) // max(1, n_samples)
         if step <= 1:

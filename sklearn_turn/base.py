@@ -90,8 +90,9 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         Raises
         ------
         ValueError
-            If X, y or a parameter is not as described, before any training. After an
-            error the estimator is not fitted, or with ``warm_start`` as before.
+            If X, y or a parameter is not as described, before any training. A
+            parameter outside its range leaves the estimator as it was; after any other
+            error it is not fitted, or with ``warm_start`` as before.
         ImageReadError
             If files are missing or cannot be decoded.
         WeightsNotFoundError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from sklearn.base import (
     MetaEstimatorMixin,
     clone,
 )
-from sklearn.model_selection import check_cv, cross_val_predict
+from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, _safe_indexing, column_or_1d, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -32,6 +31,18 @@ from .selection.protocol import (
     make_filter,
 )
 from .validation import validated_meta_fit
+
+# What a fit publishes, all at once.
+_FITTED = (
+    "classes_",
+    "estimator_",
+    "noise_filter_",
+    "losses_",
+    "clean_mask_",
+    "clean_proba_",
+    "given_labels_",
+    "suggested_labels_",
+)
 
 
 def _estimator_has(method: str) -> Any:
@@ -64,9 +75,10 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     cv : int, cross-validation splitter or None, default=None
         None takes the predictions for the training samples themselves, which suits
         models that cannot memorise them. With a value, each prediction comes from a
-        model that did not see the sample
-        (:func:`~sklearn.model_selection.cross_val_predict`): needed for trees,
+        model that did not see the sample, as in
+        :func:`~sklearn.model_selection.cross_val_predict`: needed for trees,
         nearest neighbours and other models that memorise, and better for "channel".
+        Every sample must be in one test fold.
 
     Attributes
     ----------
@@ -131,9 +143,12 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             If ``noise_filter`` is no noise filter.
         ValueError
             If labels are missing, a fold of ``cv`` leaves a class without training
-            samples, the filter cannot work with X, or it selects samples of fewer
-            than two classes.
+            samples, its test folds are no partition of the samples, the filter cannot
+            work with X, or it selects samples of fewer than two classes. After an
+            error in fitting nothing is fitted.
         """
+        for name in _FITTED:
+            self.__dict__.pop(name, None)
         if y is None:
             raise ValueError(
                 "NoiseFilteredClassifier requires y to be passed, but the target y "
@@ -150,36 +165,43 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         check_labels(y)
         check_classification_targets(y)
         labels: NDArray[Any] = column_or_1d(y, warn=True)
-        self.classes_, codes = encode_labels(labels)
+        classes, codes = encode_labels(labels)
         (X,) = indexable(X)
         evidence = {}
         if evidence_of(noise_filter) == "features":
             evidence["features"] = _numeric(X)
         estimator = self._default_or_clone()
-        proba = self._predict_training_samples(estimator, X, labels, codes)
-        self.losses_ = _losses(proba, codes)
-        evidence["losses"] = self.losses_[:, None]
+        proba = self._predict_training_samples(estimator, X, labels, classes, codes)
+        losses = _losses(proba, codes)
+        evidence["losses"] = losses[:, None]
         # As in scikit-learn's log_loss; NaN stays NaN.
         evidence["log_proba"] = np.log(np.maximum(proba, np.finfo(proba.dtype).eps))
-        self.noise_filter_ = fit_filter(noise_filter, evidence, labels)
-        self.clean_mask_ = self.noise_filter_.clean_mask_
-        self.clean_proba_ = self.noise_filter_.clean_proba_
-        self.given_labels_ = labels
+        fitted = fit_filter(noise_filter, evidence, labels)
         predicted = proba.argmax(axis=1)
-        self.suggested_labels_ = self.classes_[
-            suggested_codes(self.noise_filter_, predicted, codes, self.classes_)
-        ]
-        self._check_clean_classes(codes)
-        kept = np.flatnonzero(self.clean_mask_)
+        suggested = suggested_codes(fitted, predicted, codes, classes)
+        _check_clean_classes(fitted, codes, classes)
+        kept = np.flatnonzero(fitted.clean_mask_)
         self.estimator_ = estimator.fit(_safe_indexing(X, kept), labels[kept])
+        self.classes_ = classes
+        self.noise_filter_ = fitted
+        self.losses_ = losses
+        self.clean_mask_ = fitted.clean_mask_
+        self.clean_proba_ = fitted.clean_proba_
+        self.given_labels_ = labels
+        self.suggested_labels_ = classes[suggested]
         return self
 
     def _predict_training_samples(
-        self, estimator: Any, X: Any, labels: NDArray[Any], codes: Ints
+        self,
+        estimator: Any,
+        X: Any,
+        labels: NDArray[Any],
+        classes: NDArray[Any],
+        codes: Ints,
     ) -> Floats:
         if self.cv is None:
             fitted = clone(estimator).fit(X, labels)
-            return self._all_columns(fitted, fitted.predict_proba(X), absent=0.0)
+            return _all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
         splitter = check_cv(self.cv, labels, classifier=True)
         folds = list(splitter.split(X, labels))
         for train, _ in folds:
@@ -187,37 +209,24 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             if len(absent):
                 raise ValueError(
                     f"A fold of cv={self.cv!r} has no training sample of "
-                    f"{self._names(absent)}, so that their labels cannot be checked. "
-                    "Give each class two samples or more, shuffle the splitter, or "
-                    "set cv=None."
+                    f"{_names(classes[absent])}, so that their labels cannot be "
+                    "checked. Give each class two samples or more, shuffle the "
+                    "splitter, or set cv=None."
                 )
-        return cross_val_predict(estimator, X, labels, cv=folds, method="predict_proba")
-
-    def _check_clean_classes(self, codes: Ints) -> None:
-        clean = np.unique(codes[self.clean_mask_])
-        lost = np.setdiff1d(codes, clean)
-        if not len(lost):
-            return
-        name = type(self.noise_filter_).__name__
-        if len(clean) == 1:
+        tested = np.concatenate([test for _, test in folds])
+        if not np.array_equal(np.sort(tested), np.arange(len(codes))):
             raise ValueError(
-                f"{name} selected samples of {self._names(clean)} only, so that no "
-                "classifier can be fitted. Lower its threshold, or use "
-                "noise_filter='gmm', which keeps samples of every class."
+                f"The test folds of cv={self.cv!r} must hold each sample once. Use "
+                "KFold, StratifiedKFold or another splitter that makes a partition."
             )
-        warnings.warn(
-            f"{name} selected no sample of {self._names(lost)}: they are never "
-            "predicted, and their probability is 0.",
-            CleansingWarning,
-            stacklevel=3,
-        )
-
-    def _names(self, codes: Iterable[int]) -> str:
-        names = [repr(label) for label in self.classes_[list(codes)].tolist()]
-        more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
-        return ("class " if len(names) == 1 else "classes ") + (
-            ", ".join(names[:10]) + more
-        )
+        # Not cross_val_predict, which gives the estimator codes in place of the labels
+        # and expects their order in its columns.
+        parts = []
+        for train, test in folds:
+            fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
+            part = fitted.predict_proba(_safe_indexing(X, test))
+            parts.append(_all_columns(fitted, part, classes, absent=0.0))
+        return np.concatenate(parts)[np.argsort(tested)]
 
     def _default_or_clone(self) -> Any:
         if self.estimator is not None:
@@ -270,7 +279,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         """
         check_is_fitted(self)
         proba = self.estimator_.predict_proba(X)
-        return self._all_columns(self.estimator_, proba, absent=0.0)
+        return _all_columns(self.estimator_, proba, self.classes_, absent=0.0)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> Floats:
@@ -287,30 +296,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         """
         check_is_fitted(self)
         values = self.estimator_.decision_function(X)
-        return self._all_columns(self.estimator_, values, np.finfo(values.dtype).min)
-
-    def _all_columns(self, estimator: Any, values: Floats, absent: float) -> Floats:
-        """Columns in the order of ``classes_``, also of those the estimator never saw.
-
-        scikit-learn's classifiers sort their classes; others need not.
-        """
-        seen = getattr(estimator, "classes_", self.classes_)
-        if np.array_equal(seen, self.classes_):
-            return values
-        if values.ndim == 1:  # the decision between two classes
-            if len(self.classes_) == 2:
-                return -values
-            values = np.column_stack([-values, values])
-        one_vs_one = getattr(estimator, "decision_function_shape", "") == "ovo"
-        if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
-            raise ValueError(
-                f"The decisions of {type(estimator).__name__} are not one column per "
-                "class, so that none can be added for classes without a clean sample. "
-                "Use decision_function_shape='ovr', or predict_proba."
-            )
-        columns = np.full((len(values), len(self.classes_)), absent, values.dtype)
-        columns[:, np.searchsorted(self.classes_, seen)] = values
-        return columns
+        least = np.finfo(values.dtype).min
+        return _all_columns(self.estimator_, values, self.classes_, absent=least)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -343,3 +330,57 @@ def _numeric(X: Any) -> NDArray[Any]:
             "filter of losses or log-probabilities."
         )
     return features
+
+
+def _all_columns(
+    estimator: Any, values: Floats, classes: NDArray[Any], *, absent: float
+) -> Floats:
+    """Columns in the order of ``classes``, also of those the estimator never saw.
+
+    scikit-learn's classifiers sort their classes; others need not.
+    """
+    seen = getattr(estimator, "classes_", classes)
+    if np.array_equal(seen, classes):
+        return values
+    if values.ndim == 1:  # the decision between two classes
+        if len(classes) == 2:
+            return -values
+        values = np.column_stack([-values, values])
+    one_vs_one = getattr(estimator, "decision_function_shape", "") == "ovo"
+    if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
+        raise ValueError(
+            f"The decisions of {type(estimator).__name__} are not one column per "
+            "class, so that none can be added for classes without a clean sample. "
+            "Use decision_function_shape='ovr', or predict_proba."
+        )
+    columns = np.full((len(values), len(classes)), absent, values.dtype)
+    columns[:, np.searchsorted(classes, seen)] = values
+    return columns
+
+
+def _check_clean_classes(fitted: Any, codes: Ints, classes: NDArray[Any]) -> None:
+    clean = np.unique(codes[fitted.clean_mask_])
+    lost = np.setdiff1d(codes, clean)
+    if not len(lost):
+        return
+    name = type(fitted).__name__
+    if len(clean) == 1:
+        raise ValueError(
+            f"{name} selected samples of {_names(classes[clean])} only, so that no "
+            "classifier can be fitted. Lower its threshold, or use "
+            "noise_filter='gmm', which keeps samples of every class."
+        )
+    warnings.warn(
+        f"{name} selected no sample of {_names(classes[lost])}: they are never "
+        "predicted, and their probability is 0.",
+        CleansingWarning,
+        stacklevel=3,
+    )
+
+
+def _names(labels: NDArray[Any]) -> str:
+    names = list(map(repr, labels.tolist()))
+    more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
+    return ("class " if len(names) == 1 else "classes ") + (
+        ", ".join(names[:10]) + more
+    )

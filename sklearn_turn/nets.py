@@ -17,7 +17,7 @@ from .processes import ALONE
 from .task import Task
 from .training.batches import RandomOrder, RowBatches, on_device
 from .training.modules import Classifier
-from .training.net import Net
+from .training.net import Diverged, Net, diverged
 from .training.optimizers import make_optimizer
 from .training.out_of_memory import exhausted_device
 from .training.schedules import CosineSchedule
@@ -153,6 +153,9 @@ def fit_net(net: Net, task: Task, *, rate: str = "fft_lr") -> Net:
     try:
         # The labels once more, for a stratified train_split.
         net.fit(on_device(task.dataset, task.runtime.device), task.y)
+    except Diverged:
+        # Cleansing found it, or a probe on what this net made of the features.
+        raise diverged(net, rate) from None
     except RuntimeError as error:
         if isinstance(error, DistributedError) or exhausted_device(error) is None:
             raise
@@ -183,14 +186,11 @@ def _what_needs_less(task: Task, batch_size: int) -> str:
 
 def _check_converged(net: Net, task: Task, rate: str) -> None:
     # Finite weights may still overflow: two samples tell.
-    logits = net.evaluation_step(task.dataset.__getitems__(range(2)))
+    logits = net.evaluation_step(task.dataset.__getitems__(range(min(2, len(task.y)))))
     finite = all(bool(t.isfinite().all()) for t in (logits, *net.module_.parameters()))
     finite &= all(np.isfinite(row.get("train_loss", 0.0)) for row in net.history)
     if not finite:
-        raise ValueError(
-            f"Training diverged: the loss, the weights or the outputs are not finite. "
-            f"Lower {rate}, which was {net.lr:g}."
-        )
+        raise diverged(net, rate)
 
 
 def check_probe_options(parameters: ProbeParameters) -> None:

@@ -157,8 +157,8 @@ class ProbeParameters:
         Peak learning rate of the probe (AdamW, cosine decay). None is
         1e-3 * sqrt(192 / n_features), at most 1e-2.
     lp_batch_size : int, default=None
-        None is 128, or less for fewer than 3072 samples, so that an epoch has about
-        24 steps: with few, the probe would not get far.
+        None is 128, or down to 8 for fewer than 3072 samples, so that an epoch has
+        about 24 steps: with few, the probe would not get far.
     lp_params : dict, default=None
         More arguments for the probe's skorch net, such as ``callbacks`` or
         ``optimizer__betas``.
@@ -188,7 +188,9 @@ class FineTuneParameters:
         None is the backbone's own default.
     fft_lr, fft_weight_decay : float, default=None
         Peak learning rate (cosine decay) and weight decay; None is the backbone's
-        own. The learning rate decides whether fine-tuning helps: tune it first.
+        own. With an ``fft_optimizer`` of the other kind, the backbone's own rate is
+        multiplied by 100 for "sgd", or divided by 100 for "adamw" and "adam". The
+        learning rate decides whether fine-tuning helps: tune it first.
         Biases, norms and what timm exempts (position embeddings) are not decayed.
     fft_layer_decay : float in (0, 1], default=None
         Learning rate of each layer relative to the next one, so that early layers

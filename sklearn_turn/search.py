@@ -16,14 +16,11 @@ from scipy.stats import loguniform, uniform
 from skorch.callbacks import Callback
 
 from .backbones.names import BackboneLike, check_backbone
-from .backbones.recipes import ALIASES, DEFAULT
+from .backbones.recipes import ALIASES, DEFAULT, converted_rate
 from .training.net import history
 
 __all__ = ["ReportEpoch", "space", "suggest"]
 
-# How many times greater the learning rate of plain SGD is than that of AdamW: what
-# published recipes use for backbones of one kind.
-_SGD_OVER_ADAMW = 100.0
 _OPTIMIZERS = ("adamw", "sgd")
 
 
@@ -197,8 +194,7 @@ def _learning_rate(backbone: BackboneLike, optimizer: str) -> float:
     """The backbone's own, converted to another optimiser where need be."""
     check_backbone(backbone)
     recipe = ALIASES.get(backbone, DEFAULT) if isinstance(backbone, str) else DEFAULT
-    was, will = recipe.optimizer == "sgd", optimizer == "sgd"
-    return recipe.lr * _SGD_OVER_ADAMW ** (will - was)
+    return converted_rate(recipe.lr, recipe.optimizer, optimizer)
 
 
 class _Axes(NamedTuple):

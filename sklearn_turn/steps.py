@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .backbones.recipes import converted_rate
 from .exceptions import CollapsedProbeWarning
 from .inputs import FeatureRows
 from .losses import CrossEntropyLoss, SampleLoss
@@ -186,6 +187,8 @@ def fine_tuning_net(
         recipe = task.backbone.recipe
         optimizer, lr, decay = recipe.optimizer, recipe.lr, recipe.weight_decay
         momentum = recipe.momentum
+    wanted = parameters.fft_optimizer or optimizer
+    lr = converted_rate(lr, optimizer, wanted)
     options: Options = {
         "max_epochs": parameters.fft_epochs,
         "warmup_epochs": warmup_epochs,
@@ -193,7 +196,7 @@ def fine_tuning_net(
         or _batch_size(len(task.y), steps=48, most=64, least=16),
         "lr": lr if parameters.fft_lr is None else parameters.fft_lr,
         "layer_decay": None if task.is_frozen else parameters.fft_layer_decay,
-        "optimizer__name": parameters.fft_optimizer or optimizer,
+        "optimizer__name": wanted,
         "optimizer__weight_decay": (
             decay
             if parameters.fft_weight_decay is None
@@ -201,7 +204,7 @@ def fine_tuning_net(
         ),
         "verbose": task.runtime.verbose,
     }
-    if options["optimizer__name"] == "sgd":
+    if wanted == "sgd":
         options["optimizer__momentum"] = momentum
     schedule = ("cosine", CosineSchedule(parameters.fft_lr_warmup))
     callbacks = callbacks or [("order", RandomOrder(task.random_state))]

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
+    ShuffleSplit,
     StratifiedKFold,
     cross_val_predict,
     cross_validate,
@@ -114,6 +115,20 @@ def test_cv_losses_come_from_models_that_did_not_see_the_sample(blobs):
         likelihood = model.predict_proba(blobs.X[test])
         expected = -np.log(likelihood[np.arange(len(test)), blobs.y[test]])
         np.testing.assert_allclose(clf.losses_[test], expected)
+
+
+@pytest.mark.parametrize("cv", [None, 5], ids=["seen", "out of fold"])
+def test_the_classifier_is_given_the_users_labels(cv, blobs):
+    y = np.array(["red", "green", "blue"])[blobs.y]
+    weighted = LogisticRegression(class_weight={"red": 1, "green": 2, "blue": 3})
+    clf = NoiseFilteredClassifier(weighted, cv=cv).fit(blobs.X, y)
+    assert clf.clean_mask_[~blobs.is_wrong].mean() > 0.9
+
+
+def test_test_folds_must_be_a_partition(blobs):
+    cv = ShuffleSplit(5, random_state=0)
+    with pytest.raises(ValueError, match=r"ShuffleSplit.*must hold each sample once"):
+        NoiseFilteredClassifier(cv=cv).fit(blobs.X, blobs.y)
 
 
 class LowestHalf(BaseEstimator):
@@ -258,6 +273,19 @@ def test_a_class_that_loses_all_its_samples_keeps_its_column(blobs):
     np.testing.assert_array_equal(
         clf.classes_[proba.argmax(axis=1)], clf.predict(blobs.X)
     )
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_after_a_fit_that_failed_nothing_is_fitted(fitted_before, blobs):
+    clf = NoiseFilteredClassifier()
+    if fitted_before:
+        clf.fit(blobs.X, blobs.y)
+    clf.set_params(noise_filter=Without(["red", "green", "blue"]))
+    with pytest.raises(ValueError, match="none of the 300 labels"):
+        clf.fit(blobs.X, np.array(["red", "green", "blue"])[blobs.y])
+    with pytest.raises(NotFittedError):
+        clf.predict(blobs.X)
+    assert not [name for name in vars(clf) if name.endswith("_")]
 
 
 def test_no_classifier_is_fitted_on_one_class(blobs):
@@ -438,9 +466,13 @@ class Reversed(LogisticRegression):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
-def test_columns_follow_the_classes_whatever_the_estimators_order(blobs):
-    clf = NoiseFilteredClassifier(Reversed()).fit(blobs.X, blobs.y)
-    plain = NoiseFilteredClassifier(LogisticRegression()).fit(blobs.X, blobs.y)
+@pytest.mark.parametrize("cv", [None, 5], ids=["seen", "out of fold"])
+def test_columns_follow_the_classes_whatever_the_estimators_order(cv, blobs):
+    clf, plain = (
+        NoiseFilteredClassifier(estimator, "channel", cv=cv).fit(blobs.X, blobs.y)
+        for estimator in (Reversed(), LogisticRegression())
+    )
+    np.testing.assert_array_equal(clf.suggested_labels_, plain.suggested_labels_)
     np.testing.assert_array_equal(clf.clean_mask_, plain.clean_mask_)
     np.testing.assert_allclose(clf.predict_proba(blobs.X), plain.predict_proba(blobs.X))
     np.testing.assert_array_equal(clf.predict(blobs.X), plain.predict(blobs.X))

@@ -12,6 +12,7 @@ from support import tiny
 from torch import nn
 
 from sklearn_turn import TURNClassifier
+from sklearn_turn.baselines import CoTeaching
 from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.losses import GCELoss
@@ -57,6 +58,15 @@ def test_a_class_of_one_sample_is_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         deal_folds(np.repeat([0, 1], 2), 5, np.random.RandomState(0))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_turn.exceptions.CleansingWarning")
+@pytest.mark.parametrize("kind", [TURNClassifier, CoTeaching])
+def test_two_samples_leave_one_to_each_probe(kind):
+    X, y = np.eye(2), np.array([0, 1])
+    clf = kind(random_state=0).fit(X, y)
+    assert clf.clean_mask_.shape == (2,)
+    assert np.isfinite(clf.predict_proba(X)).all()
 
 
 def test_a_label_has_no_say_in_its_own_evidence(blobs):

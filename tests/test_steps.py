@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from support import Count, Fixed, Interrupt, Pool, Tally, pool, tiny, tuning
 from torch import nn
 
 from sklearn_turn import Cleansing, FeatureExtractor, TURNClassifier, out_of_fold
+from sklearn_turn.backbones.recipes import ALIASES
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CollapsedProbeWarning
 from sklearn_turn.losses import CrossEntropyLoss
@@ -201,6 +203,34 @@ def test_optimizer_settings_reach_the_optimizer(name, kind, images):
     assert type(count.optimizer) is kind
     assert count.optimizer.defaults["lr"] == 0.123
     assert count.optimizer.param_groups[0]["weight_decay"] == 0.05
+
+
+@pytest.mark.parametrize("own, rate", [("adamw", 3e-4), ("sgd", 1e-2)])
+@pytest.mark.parametrize("name", [None, "adamw", "adam", "sgd"])
+def test_another_optimizer_has_a_learning_rate_of_its_kind(
+    name, own, rate, images, monkeypatch
+):
+    recipe = replace(ALIASES["letters"], optimizer=own, lr=rate)
+    monkeypatch.setitem(ALIASES, "letters", recipe)
+    clf = FullFineTuning("letters", fft_optimizer=name, fft_epochs=1, random_state=0)
+    expected = {
+        ("adamw", "sgd"): 3e-2,
+        ("sgd", "adamw"): 1e-4,
+        ("sgd", "adam"): 1e-4,
+    }.get((own, name), rate)
+    assert clf.fit(images.X, images.y).net_.lr == pytest.approx(expected)
+    clf.set_params(fft_lr=0.007)
+    assert clf.fit(images.X, images.y).net_.lr == 0.007
+
+
+def test_sgd_trains_a_head_on_features_as_far_as_adamw(blobs):
+    adamw, sgd = (
+        FullFineTuning(fft_optimizer=name, random_state=0)
+        .fit(blobs.X, blobs.y_true)
+        .history_[-1]["train_loss"]
+        for name in ("adamw", "sgd")
+    )
+    assert sgd < 1.2 * adamw
 
 
 def test_bfloat16_is_close_to_float32(images):

@@ -91,3 +91,12 @@ ALIASES: dict[str, Recipe] = {
 
 # Of a timm name, factory or module without an alias.
 DEFAULT = Recipe("", "")
+
+# How many times greater the learning rate of plain SGD is than that of AdamW: what
+# published recipes use for backbones of one kind.
+_SGD_OVER_ADAMW = 100.0
+
+
+def converted_rate(lr: float, optimizer: str, wanted: str) -> float:
+    """Learning rate of one optimiser, for another."""
+    return lr * _SGD_OVER_ADAMW ** ((wanted == "sgd") - (optimizer == "sgd"))

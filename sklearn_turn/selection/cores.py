@@ -96,6 +96,7 @@ class CORESNoiseFilter(BaseEstimator):
             check_log_proba(raw, len(self.classes_)), _LEAST_LOG_PROBA
         )
         surplus = log_proba[np.arange(len(codes)), codes] - log_proba.mean(axis=1)
+        surplus[np.abs(surplus) < 1e-9] = 0.0  # an undecided prediction, rounded
         self.clean_proba_ = expit(surplus)
         self.clean_mask_ = one_of_each_class(surplus >= 0, -surplus, codes, self)
         self.noise_rate_ = float(1.0 - self.clean_mask_.mean())

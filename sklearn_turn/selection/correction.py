@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mixture import Floats, Ints
+from .protocol import encode_known
 
 
 def suggested_codes(
@@ -31,11 +32,18 @@ def suggested_codes(
     Returns
     -------
     ndarray of shape (n_samples,), int
+
+    Raises
+    ------
+    ValueError
+        If the filter suggests a label that is none of the classes.
     """
     suggested = getattr(noise_filter, "suggested_labels_", None)
     if suggested is not None:
-        found: Ints = np.searchsorted(classes, suggested)
-        return found
+        name = type(noise_filter).__name__
+        return encode_known(
+            suggested, classes, f"{name}.suggested_labels_ holds labels that y does not"
+        )
     return np.where(noise_filter.clean_mask_, codes, predicted)
 
 

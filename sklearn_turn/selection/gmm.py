@@ -55,7 +55,8 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     min_kept : float in [0, 1], default=0.05
         Keep at least this fraction of each class, and at least one sample: those
         with the lowest losses. Selection is then no longer by ``tau``, and a
-        :class:`~sklearn_turn.exceptions.CleansingWarning` says where.
+        :class:`~sklearn_turn.exceptions.CleansingWarning` says where. Samples with a
+        non-finite loss are never kept, nor is a class that has no other.
     max_iter : int, default=100
         Most rounds of expectation-maximisation.
     tol : float, default=0.001
@@ -328,7 +329,9 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         sizes = self.class_counts_
         floor = np.maximum(1, np.ceil(self.min_kept * sizes)).astype(int)
         kept = np.bincount(codes[clean], minlength=len(sizes))
-        short = np.flatnonzero(kept < floor)
+        # There is nothing to add where no loss is finite, which was warned of.
+        some = np.bincount(codes[np.isfinite(losses)], minlength=len(sizes)) > 0
+        short = np.flatnonzero((kept < floor) & some)
         if not len(short):
             return clean
         clean = clean.copy()

@@ -11,6 +11,17 @@ them. The class attribute ``evidence`` names what ``fit`` is to be given:
   the order of the sorted classes;
 - ``"features"``: what the classifier's last layer sees, (n_samples, width).
 
+Both arguments are read-only: change a copy. Three attributes are used where a filter
+has them:
+
+- ``suggested_labels_``, (n_samples,), labels out of those in ``y``: what each label
+  should be. Else labels that are not clean give way to the classifier's prediction.
+- ``label_proba_``, float, (n_samples, n_classes), columns as those of ``"log_proba"``:
+  the probability of each true class, for ``label_correction``. Else it is
+  mixed from label and prediction by ``clean_proba_``.
+- ``tau``: how probable a class must be to be trained on, with
+  ``label_correction="hard"``; 0.5 without it.
+
 A filter of one's own, by the votes of each sample's neighbours:
 
 >>> import numpy as np
@@ -168,7 +179,8 @@ def fit_filter(
     noise_filter : estimator
         As :func:`check_noise_filter` accepts it.
     evidence : mapping of str to ndarray
-        At least what the filter asks for, under its name.
+        At least what the filter asks for, under its name. The filter cannot write to
+        it, nor to ``y``.
     y : ndarray of shape (n_samples,)
         Given labels, as the user gave them.
     needs_clean : bool, default=True
@@ -190,22 +202,23 @@ def fit_filter(
         If ``fit`` sets no ``clean_mask_`` or no ``clean_proba_``.
     ValueError
         If the mask is not bool, the probabilities are missing or outside [0, 1],
-        either has another length than ``y``, or nothing is selected as clean.
+        what the filter set has another shape than the protocol says, or nothing is
+        selected as clean.
     """
     asked = evidence[evidence_of(noise_filter)]
     fitted = clone(noise_filter)
-    fitted.fit(asked, y)
-    _check_attribute(fitted, "clean_mask_", np.bool_, len(y))
-    _check_attribute(fitted, "clean_proba_", np.floating, len(y))
-    name, proba = type(fitted).__name__, fitted.clean_proba_
-    outside = ~((proba >= -1e-6) & (proba <= 1 + 1e-6))  # True for NaN as well
-    if outside.any():
-        first = outside.argmax()
-        raise ValueError(
-            f"{name}.clean_proba_ must hold probabilities in [0, 1], but "
-            f"{outside.sum()} of {len(y)} values are not, the first at index {first}: "
-            f"{proba[first]}."
-        )
+    # They are the caller's own, and training goes on with them.
+    fitted.fit(_read_only(asked), _read_only(y))
+    name, n = type(fitted).__name__, len(y)
+    _check_attribute(fitted, "clean_mask_", (n,), np.bool_)
+    _check_attribute(fitted, "clean_proba_", (n,), np.floating)
+    _check_probabilities(fitted, "clean_proba_")
+    if hasattr(fitted, "suggested_labels_"):
+        _check_attribute(fitted, "suggested_labels_", (n,))
+    if hasattr(fitted, "label_proba_") and "log_proba" in evidence:
+        shape = evidence["log_proba"].shape
+        _check_attribute(fitted, "label_proba_", shape, np.floating)
+        _check_probabilities(fitted, "label_proba_")
     if not fitted.clean_mask_.any() and not needs_clean:
         warnings.warn(
             f"{name} selected none of the {len(y)} labels as clean: what the features "
@@ -230,9 +243,19 @@ def fit_filter(
     return fitted
 
 
-def _check_attribute(fitted: Any, attribute: str, dtype: type, n_samples: int) -> None:
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check_attribute(
+    fitted: Any, attribute: str, shape: tuple[int, ...], dtype: type = np.generic
+) -> None:
     name = type(fitted).__name__
-    wanted = f"an ndarray of shape ({n_samples},) and dtype {dtype.__name__}"
+    wanted = f"an ndarray of shape {shape}" + (
+        "" if dtype is np.generic else f" and dtype {dtype.__name__}"
+    )
     if not hasattr(fitted, attribute):
         raise TypeError(
             f"{name}.fit did not set {attribute}, as a noise filter must: {wanted}, "
@@ -241,13 +264,25 @@ def _check_attribute(fitted: Any, attribute: str, dtype: type, n_samples: int) -
     value = getattr(fitted, attribute)
     if not isinstance(value, np.ndarray):
         found = f"a {type(value).__name__}"
-    elif value.shape != (n_samples,) or not np.issubdtype(value.dtype, dtype):
+    elif value.shape != shape or not np.issubdtype(value.dtype, dtype):
         found = f"of shape {value.shape} and dtype {value.dtype}"
     else:
         return
     raise ValueError(
         f"{name}.{attribute} must be {wanted}, one entry per sample; it is {found}."
     )
+
+
+def _check_probabilities(fitted: Any, attribute: str) -> None:
+    proba = getattr(fitted, attribute)
+    outside = ~((proba >= -1e-6) & (proba <= 1 + 1e-6))  # True for NaN as well
+    if outside.any():
+        first = np.argwhere(outside)[0].tolist()
+        raise ValueError(
+            f"{type(fitted).__name__}.{attribute} must hold probabilities in [0, 1], "
+            f"but {outside.sum()} of {outside.size} values are not, the first at index "
+            f"{', '.join(map(str, first))}: {proba[tuple(first)]}."
+        )
 
 
 def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]:
@@ -297,20 +332,22 @@ def _refuse_rows(wrong: Any, what: str, remedy: str) -> None:
         )
 
 
-def encode_known(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
+def encode_known(
+    labels: NDArray[Any],
+    classes: NDArray[Any],
+    wrong: str = "y contains labels the filter was not fitted on",
+) -> NDArray[np.intp]:
     """Place of each label among the sorted classes of an earlier fit.
 
     Raises
     ------
     ValueError
-        If a label is none of them.
+        If a label is none of them: what is ``wrong``, and these labels.
     """
     known = np.isin(labels, classes)
     if not known.all():
-        raise ValueError(
-            "y contains labels the filter was not fitted on: "
-            f"{np.unique(labels[~known])[:10].tolist()}."
-        )
+        unknown = np.unique(labels[~known])[:10].tolist()
+        raise ValueError(f"{wrong}: {unknown}.")
     return np.searchsorted(classes, labels)
 
 

@@ -32,7 +32,8 @@ class UNICONNoiseFilter(BaseEstimator):
     classes the n R / C samples of least divergence are selected, or all of a smaller
     class: the clean set is as uniform over the classes as it can be. The cutoff is the
     mean divergence; when that exceeds ``largest_cutoff``, it is moved towards the
-    least divergence, by 1 / ``shrinkage`` of the way.
+    least divergence, by 1 / ``shrinkage`` of the way. Divergences that are all equal
+    count as below it.
 
     Parameters
     ----------
@@ -119,6 +120,8 @@ class UNICONNoiseFilter(BaseEstimator):
         known = self.divergence_[~np.isnan(self.divergence_)]
         self.cutoff_ = self._cutoff(known) if len(known) else np.nan
         n_below = int((known < self.cutoff_).sum())
+        if len(known) and np.ptp(known) < 1e-9:
+            n_below = len(known)  # nothing tells them apart but rounding
         quota = n_below // len(self.classes_)
         if not quota:
             every = np.arange(len(self.classes_))

@@ -25,8 +25,8 @@ from ..selection.protocol import (
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .evidence import Evidence, collect_evidence, labels_of
-from .net import Net
+from .evidence import Evidence, collect_evidence, completed, labels_of
+from .net import Net, diverged
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -73,8 +73,10 @@ class Cleansing(RandomOrder):
         :class:`~sklearn_turn.training.Labelled` dataset, whose batches tell which
         samples they hold.
     first_evidence : mapping of str to ndarray, default=None
-        What the filter asks for ("losses" of shape (n_samples, 1) and the like),
-        before the first epoch, when it is known; saves one pass.
+        What the filter asks for, before the first epoch, when it is known; saves one
+        pass. Always "losses" of shape (n_samples, 1) or "log_proba" of shape
+        (n_samples, n_classes), which brings the others; without it, a filter that
+        suggests no labels of its own leaves them as given.
     refine : callable, default=None
         From evidence, with the features of the network, to better evidence, which is
         then given to the filter. Not called for ``first_evidence``. A filter with a
@@ -183,6 +185,14 @@ class Cleansing(RandomOrder):
                 f"label_correction={self.label_correction!r} needs predictions: put "
                 "'log_proba' of shape (n_samples, n_classes) into first_evidence."
             )
+        if self.first_evidence is not None:
+            known = {*self.first_evidence}
+            known |= {"losses"} if "log_proba" in known else set()
+            if lacking := {"losses", evidence_of(self.filter_)} - known:
+                raise ValueError(
+                    f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
+                    "'losses' follow from 'log_proba', where that is given."
+                )
         super().on_train_begin(net, **kwargs)
         self.refine_ = self.refine
         self.noise_rate_: float | None = None
@@ -225,13 +235,17 @@ class Cleansing(RandomOrder):
         root, rows = root_and_rows(dataset)
         # Known before the first epoch only: a partial_fit goes on from another model.
         if len(net.history) == 1 and self.first_evidence is not None:
-            self.evidence_, y = dict(self.first_evidence), labels_of(root)
+            y = labels_of(root)
+            self.evidence_ = completed(self.first_evidence, y)
         else:
             wanted = {"features" if self.refine_ else evidence_of(self.filter_)}
             wanted |= {"log_proba"} if self.label_correction else set()
             phase = f"cleansing for epoch {len(net.history)}"
             self.evidence_, y = collect_evidence(net, root, wanted, phase)
             self.n_passes_ += 1
+            found = (self.evidence_.get(name, 0.0) for name in ("losses", "features"))
+            if not all(np.isfinite(values).all() for values in found):
+                raise diverged(net, "lr")
             if self.refine_ is not None:
                 self.evidence_ = self.refine_(self.evidence_)
         if self.label_correction and not isinstance(root, Labelled):
@@ -255,7 +269,7 @@ class Cleansing(RandomOrder):
         self.losses_ = self.evidence_["losses"][:, 0]
         labels = y if self.classes is None else self.classes[y]
         fitted = self.noise_filter_ = self._fit_filter(labels)
-        classes = np.unique(y) if self.classes is None else self.classes
+        classes = self._codes(y) if self.classes is None else self.classes
         self.suggested_codes_ = suggested_codes(
             fitted, self.evidence_.get("predicted", y), y, classes
         )
@@ -269,6 +283,11 @@ class Cleansing(RandomOrder):
         )
         self._warn_of_few(codes[used], int(used[rows].sum()))
         return {name: getattr(self, name) for name in _DECIDED}, targets
+
+    def _codes(self, y: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Codes of all classes; the net may know some that are not in y."""
+        log_proba = self.evidence_.get("log_proba")
+        return np.arange(y.max() + 1 if log_proba is None else log_proba.shape[1])
 
     def _fit_filter(self, labels: NDArray[Any]) -> Any:
         """The filter fitted on the evidence; its noise rate never falls.
@@ -310,10 +329,13 @@ class Cleansing(RandomOrder):
         used = clean | sure
         if not clean.any():  # which was warned of; the evidence says nothing
             codes, used = y, np.ones(len(y), dtype=bool)
-        lost = np.isin(y, np.setdiff1d(y, codes[used]))
+        lost = np.zeros(len(y), dtype=bool)
+        while len(empty := np.setdiff1d(y, codes[used])):
+            # What goes back to a class may have been all that another one had.
+            lost |= np.isin(y, empty)
+            codes, used = np.where(lost, y, codes), used | lost
         if lost.any():
             self._warn_of_unsure_classes(y, lost)
-            codes, used = np.where(lost, y, codes), used | lost
         return codes, codes, used
 
     def _warn_of_unsure_classes(
@@ -322,7 +344,7 @@ class Cleansing(RandomOrder):
         unsure = np.unique(y[lost])
         names = unsure if self.classes is None else self.classes[unsure]
         warnings.warn(
-            f"{type(self.filter_).__name__} is sure of no sample of {len(unsure)} "
+            f"{type(self.filter_).__name__} leaves no sample to {len(unsure)} "
             f"classes, which are trained on as they are labelled: "
             f"{', '.join(map(str, names[:10]))}.",
             CleansingWarning,

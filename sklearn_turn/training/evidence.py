@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,14 +74,17 @@ def collect_evidence(
         y = torch.as_tensor(y).to(raw.device).long()
         if takes_logits(net):
             outputs["losses"] = cross_entropy(raw.float(), y, reduction="none")
+            outputs["predicted"] = raw.argmax(dim=1)
             if "log_proba" in wanted:
                 outputs["log_proba"] = torch.log_softmax(raw.float(), dim=1)
         else:
             log_proba = _log_of_probabilities(net, raw)
             outputs["losses"] = -log_proba.gather(1, y[:, None])[:, 0]
+            # Two columns, also where a binary classifier's output has one.
+            outputs["predicted"] = log_proba.argmax(dim=1)
             if "log_proba" in wanted:
                 outputs["log_proba"] = log_proba
-        return {**outputs, "predicted": raw.argmax(dim=1), "y": y}
+        return {**outputs, "y": y}
 
     processes: Processes = processes_of(net)
     n = len(dataset)
@@ -136,4 +139,17 @@ def labels_of(dataset: Any) -> NDArray[np.intp]:
     y = getattr(dataset, "y", None)
     if y is None:
         y = [dataset[i][1] for i in range(len(dataset))]
-    return np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    # As floats, binary classifiers take them.
+    return np.asarray(y.cpu() if isinstance(y, Tensor) else y).astype(np.intp)
+
+
+def completed(evidence: Mapping[str, NDArray[Any]], y: NDArray[np.intp]) -> Evidence:
+    """Evidence with the losses and predictions that its log-probabilities imply."""
+    if "log_proba" not in evidence:
+        return dict(evidence)
+    log_proba = evidence["log_proba"]
+    implied = {
+        "losses": -log_proba[np.arange(len(y)), y][:, None],
+        "predicted": log_proba.argmax(axis=1),
+    }
+    return {**implied, **evidence}

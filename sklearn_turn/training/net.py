@@ -26,6 +26,18 @@ def softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=-1)
 
 
+class Diverged(ValueError):
+    """Training diverged; the message names the parameter to lower."""
+
+
+def diverged(net: NeuralNetClassifier, rate: str) -> Diverged:
+    """The error of a net whose learning rate is the parameter ``rate``."""
+    return Diverged(
+        "Training diverged: the loss, the weights or the outputs are not finite. Lower "
+        f"{rate}, which was {net.lr:g}."
+    )
+
+
 class Net(NeuralNetClassifier):
     """A skorch classifier whose module returns logits and whose batches stay raw.
 
@@ -287,7 +299,7 @@ def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:
             **{
                 _RENAMED.get(name, name): value
                 for name, value in row.items()
-                if not name.endswith(_INTERNAL)
+                if not _is_internal(name, row)
             },
         }
         for phase, net in nets.items()
@@ -297,4 +309,11 @@ def history(nets: Mapping[str, Net | None]) -> list[dict[str, Any]]:
 
 
 _RENAMED = {"dur": "seconds"}
-_INTERNAL = ("batches", "_batch_count", "_best")
+_INTERNAL = ("batches", "train_batch_count", "valid_batch_count")
+
+
+def _is_internal(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a record is of skorch itself: batches, and whether a score is best."""
+    return name in _INTERNAL or (
+        name.endswith("_best") and name.removesuffix("_best") in row
+    )

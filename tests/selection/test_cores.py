@@ -24,9 +24,12 @@ def test_sieve_by_a_loop():
     assert_allclose(found.noise_rate_, 1 - found.clean_mask_.mean())
 
 
-def test_an_undecided_model_keeps_all():
-    found = CORESNoiseFilter().fit(np.full((8, 2), np.log(0.5)), np.arange(8) % 2)
+@pytest.mark.parametrize("n_classes", [2, 3, 6, 7, 10, 100])
+def test_an_undecided_model_keeps_all(n_classes):
+    log_proba = np.full((5 * n_classes, n_classes), -np.log(n_classes))
+    found = CORESNoiseFilter().fit(log_proba, np.arange(5 * n_classes) % n_classes)
     assert found.clean_mask_.all()
+    assert_array_equal(found.clean_proba_, 0.5)
 
 
 def test_certainty_counts_as_a_small_probability():

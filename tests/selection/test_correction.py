@@ -58,3 +58,11 @@ def test_suggestions_of_others_replace_labels_that_are_not_clean():
     fitted = SimpleNamespace(clean_mask_=np.array([True, False, False]))
     found = suggested_codes(fitted, np.array([1, 1, 2]), np.array([0, 0, 2]), CLASSES)
     assert found.tolist() == [0, 1, 2]
+
+
+def test_a_suggestion_that_is_no_class_is_refused():
+    suggested = np.array(["ant", "bird", "cat"])
+    fitted = SimpleNamespace(suggested_labels_=suggested)
+    codes = np.array([0, 1, 2])
+    with pytest.raises(ValueError, match=r"suggested_labels_ .* not: \['bird'\]"):
+        suggested_codes(fitted, codes, codes, CLASSES)

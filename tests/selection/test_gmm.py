@@ -273,7 +273,7 @@ def test_a_class_of_non_finite_losses_only_keeps_nothing():
     with pytest.warns(CleansingWarning) as caught:
         found = GMMNoiseFilter().fit(_column(losses), y)
     said = " ".join(str(warning.message) for warning in caught)
-    assert "20 of 120 losses are not finite" in said and "1: 0 of 20" in said
+    assert "20 of 120 losses are not finite" in said and "were kept" not in said
     assert not found.clean_mask_[y == 1].any()
     assert found.clean_mask_[y == 0].any()
 

@@ -219,6 +219,64 @@ def test_a_wrong_result_is_told_by_its_name(case):
         fit_filter(Fixed(mask, proba), evidence, np.array([0, 1, 0, 1]))
 
 
+class Suggests(Fixed):
+    """Sets what is optional as well."""
+
+    def __init__(self, **found):
+        super().__init__(YES, HALF)
+        self.found = found
+
+    def get_params(self, deep=True):
+        return self.found
+
+    def fit(self, X, y):
+        vars(self).update(self.found)
+        return super().fit(X, y)
+
+
+THIRDS = np.full((4, 3), 1 / 3)
+BAD_SUGGESTIONS = {
+    "list": ("suggested_labels_", [0, 1, 0, 1], r"ndarray of shape \(4,\),.*a list"),
+    "short": ("suggested_labels_", np.zeros(3), r"shape \(4,\),.*shape \(3,\)"),
+    "columns": ("label_proba_", THIRDS[:, :2], r"shape \(4, 3\).*shape \(4, 2\)"),
+    "rows": ("label_proba_", THIRDS[:3], r"shape \(4, 3\).*shape \(3, 3\)"),
+    "percent": ("label_proba_", THIRDS * 99, "12 of 12 values.*index 0, 0: 33"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SUGGESTIONS)
+def test_a_wrong_suggestion_is_told_by_its_name(case):
+    attribute, value, message = BAD_SUGGESTIONS[case]
+    evidence = {"losses": np.ones((4, 1)), "log_proba": np.log(THIRDS)}
+    with pytest.raises(ValueError, match=f"Suggests.{attribute} must.*{message}"):
+        fit_filter(Suggests(**{attribute: value}), evidence, np.array([0, 1, 0, 2]))
+
+
+class InPlace(BaseEstimator):
+    """A filter that computes in what it was given."""
+
+    def __init__(self, evidence="features", what="X"):
+        self.evidence = evidence
+        self.what = what
+
+    def fit(self, X, y):
+        given = X if self.what == "X" else y
+        given *= 0
+        return self
+
+
+@pytest.mark.parametrize("what", ["X", "y"])
+@pytest.mark.parametrize("kind", ["losses", "log_proba", "features"])
+def test_a_filter_cannot_change_what_it_was_given(kind, what):
+    evidence = {kind: np.ones((4, 2))}
+    y = np.array([1, 2, 1, 2])
+    with pytest.raises(ValueError, match="read-only"):
+        fit_filter(InPlace(kind, what), evidence, y)
+    np.testing.assert_array_equal(evidence[kind], 1)
+    assert y.tolist() == [1, 2, 1, 2]
+    assert evidence[kind].flags.writeable and y.flags.writeable
+
+
 def test_nothing_selected_from_losses_that_are_not_finite_is_a_diverged_training():
     evidence = {"losses": np.full((4, 1), np.nan)}
     with pytest.raises(ValueError, match="lower the learning rate"):

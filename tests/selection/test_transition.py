@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from sklearn_turn.selection import transition
-from sklearn_turn.selection.transition import Blocks, fit_channel, fit_matrices
+from sklearn_turn.selection.blocks import Blocks
+from sklearn_turn.selection.transition import fit_channel, fit_matrices
 
 EXACT = {"max_iter": 20_000, "tol": 1e-14}
 

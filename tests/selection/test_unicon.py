@@ -74,3 +74,11 @@ def test_losses_of_epochs_are_averaged():
     many = UNICONNoiseFilter().fit(losses, y)
     one = UNICONNoiseFilter().fit(losses.mean(axis=1, keepdims=True), y)
     assert_array_equal(many.clean_mask_, one.clean_mask_)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5, 6, 7, 10, 20, 100])
+def test_an_undecided_model_keeps_all(n_classes):
+    losses = np.full((5 * n_classes, 1), np.log(n_classes))
+    found = UNICONNoiseFilter().fit(losses, np.arange(5 * n_classes) % n_classes)
+    assert found.clean_mask_.all()
+    assert found.noise_rate_ == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
-from skorch import NeuralNetClassifier
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 from support import Fixed, Spy, losses_by_hand, spy_net
@@ -326,6 +326,13 @@ def test_another_sampler_is_a_conflict(option, numbered):
     assert net.module_.trained == []
 
 
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_a_net_that_diverged_is_told_to_lower_its_rate(noise_filter, numbered):
+    net = spy_net(callbacks=[Cleansing(noise_filter, balance=None)], lr=1e38)
+    with pytest.raises(ValueError, match=r"Training diverged.*Lower lr, which was 1e"):
+        net.fit(*numbered)
+
+
 def test_losses_that_diverged_are_warned_about(numbered):
     X, y = numbered
     losses = np.zeros(300)
@@ -409,6 +416,40 @@ class Channel(BaseEstimator):
         return self
 
 
+class Wants(Fixed):
+    """A filter that asks for evidence of a kind."""
+
+    def __init__(self, evidence):
+        self.evidence = evidence
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["asked", "known"])
+def test_binary_classifiers_of_skorch(known, numbered):
+    """Their module has one output, and their labels are floats."""
+    X, y = numbered
+    two = y < 2
+    X, y = X[two, 1:], y[two]
+    log_proba = np.log(np.where(np.eye(2)[y] > 0, 0.9, 0.1))
+    cleansing = Cleansing(
+        first_evidence={"log_proba": log_proba} if known else None, balance=None
+    )
+    net = NeuralNetBinaryClassifier(
+        nn.Linear,
+        module__in_features=2,
+        module__out_features=1,
+        callbacks=[cleansing],
+        train_split=None,
+        max_epochs=2 - known,
+        verbose=0,
+        lr=0.0,
+    ).fit(X, y.astype(np.float32))
+    proba = np.exp(log_proba) if known else net.predict_proba(X)
+    expected = -np.log(proba[np.arange(len(y)), y])
+    np.testing.assert_allclose(cleansing.losses_, expected, rtol=1e-3, atol=1e-5)
+    predicted = cleansing.evidence_["predicted"]
+    np.testing.assert_array_equal(predicted, proba.argmax(axis=1))
+
+
 @pytest.fixture
 def posterior(numbered):
     y = numbered[1]
@@ -478,12 +519,40 @@ def test_a_class_of_which_nothing_is_sure_keeps_its_labels(numbered, posterior):
     cleansing = Cleansing(
         Channel(unsure, tau=0.7), label_correction="hard", balance=None
     )
-    with pytest.warns(CleansingWarning, match="sure of no sample of 1 classes.*: 1"):
+    with pytest.warns(CleansingWarning, match="leaves no sample to 1 classes.*: 1"):
         net, before = one_step(numbered, cleansing)
     weight, _ = gradient_step(before, X.astype(float), np.eye(3)[y])
     np.testing.assert_allclose(
         net.module_.state_dict()["weight"].numpy(), weight, rtol=1e-4, atol=1e-6
     )
+
+
+def test_labels_given_back_to_one_class_leave_samples_to_the_others(numbered):
+    """All of class 1 looks like 0, and all of class 0 like 2."""
+    X, y = numbered
+    cleansing = Cleansing(
+        Channel(np.eye(3)[np.array([2, 0, 2])[y]]),
+        label_correction="hard",
+        balance=None,
+    )
+    with pytest.warns(CleansingWarning) as caught:
+        net, before = one_step(numbered, cleansing)
+    assert len(caught) == 1
+    assert "leaves no sample to 2 classes" in str(caught[0].message)
+    weight, _ = gradient_step(before, X.astype(float), np.eye(3)[y])
+    np.testing.assert_allclose(
+        net.module_.state_dict()["weight"].numpy(), weight, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_suggestions_are_codes_of_the_dataset_where_a_class_is_absent(numbered):
+    """No label is 1; the net knows the class, and the filter suggests it."""
+    X, y = numbered
+    y = np.where(y == 1, 0, y)
+    suggested = np.where(np.arange(300) < 9, 1, y)
+    cleansing = Cleansing(Channel(0.8 * np.eye(3)[suggested] + 0.2 / 3), balance=None)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    np.testing.assert_array_equal(cleansing.suggested_codes_, suggested)
 
 
 def test_corrected_classes_are_balanced(numbered, posterior):
@@ -515,6 +584,39 @@ def test_correction_needs_predictions_before_the_first_epoch(numbered):
     )
     with pytest.raises(ValueError, match="log_proba"):
         one_step(numbered, cleansing)
+
+
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_first_predictions_bring_losses_and_suggestions(noise_filter, numbered):
+    X, y = numbered
+    log_proba = np.log(np.full((300, 3), 0.05) + 0.85 * np.eye(3)[(y + 1) % 3])
+    right = np.arange(300) % 4 > 0
+    log_proba[right] = np.log(np.full((300, 3), 0.05) + 0.85 * np.eye(3)[y])[right]
+    first = {"log_proba": log_proba}
+    cleansing = Cleansing(noise_filter, first_evidence=first, balance=None)
+    spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
+    assert cleansing.n_passes_ == 0 and list(first) == ["log_proba"]
+    np.testing.assert_allclose(cleansing.losses_, -np.log(np.where(right, 0.9, 0.05)))
+    flagged = ~cleansing.noise_filter_.clean_mask_
+    np.testing.assert_array_equal(flagged, ~right)
+    suggested = cleansing.suggested_codes_
+    np.testing.assert_array_equal(suggested, np.where(right, y, (y + 1) % 3))
+
+
+@pytest.mark.parametrize(
+    "noise_filter, first, lacking",
+    [
+        ("channel", "losses", "'log_proba'"),
+        (Wants("features"), "log_proba", "'features'"),
+        (Wants("features"), "features", "'losses'"),
+    ],
+)
+def test_first_evidence_that_is_not_enough_is_named(
+    noise_filter, first, lacking, numbered
+):
+    cleansing = Cleansing(noise_filter, first_evidence={first: np.zeros((300, 3))})
+    with pytest.raises(ValueError, match=f"first_evidence lacks {lacking}; "):
+        spy_net(callbacks=[cleansing]).fit(*numbered)
 
 
 def test_unknown_correction_is_refused(numbered):

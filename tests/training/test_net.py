@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback, EpochScoring
 from skorch.dataset import ValidSplit
 from support import Fixed, Interrupt, Spy, losses_by_hand, spy_net
 from torch import nn
@@ -111,6 +112,24 @@ def test_history_names_phases_and_leaves_batches_out(numbered):
     assert rows[0]["train_loss"] == first.history[0, "train_loss"]
     assert all("batches" not in row and row["seconds"] > 0 for row in rows)
     assert [row.get("n_train") for row in rows] == [None, *second.history[:, "n_train"]]
+
+
+def test_history_keeps_what_callbacks_record(numbered):
+    class Records(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("n_batches", 3)
+            net.history.record("my_best", 0.5)
+
+    X, y = numbered
+    score = EpochScoring("accuracy", name="valid_accuracy", lower_is_better=False)
+    net = spy_net(callbacks=[Records(), score], train_split=ValidSplit(3)).fit(X, y)
+    skorchs_own = {"valid_accuracy_best", "train_loss_best", "train_batch_count"}
+    assert skorchs_own < {*net.history[-1]}
+    for row in history({"tuning": net}):
+        assert (row["n_batches"], row["my_best"]) == (3, 0.5)
+        assert 0 <= row["valid_accuracy"] <= 1
+        rest = {*row} - {"my_best", "n_batches"}
+        assert not any(name.endswith(("_best", "_count", "batches")) for name in rest)
 
 
 def test_module_and_criterion_are_in_the_mode_of_the_step(numbered):

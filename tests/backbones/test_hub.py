@@ -61,6 +61,7 @@ def load_without_a_hub(name, folder):
         "HF_ENDPOINT": "http://127.0.0.1:9",  # "discard", open nowhere
         "HF_HOME": str(folder),
         "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
     }
     done = subprocess.run(
         [sys.executable, "-c", LOAD.format(name=name)],
@@ -81,7 +82,7 @@ def test_no_network_is_noticed_soon_and_said_once(tmp_path, name):
     assert "127.0.0.1 does not answer" in said
     assert "pretrained=False" in said
     assert errors == ""
-    assert seconds < 10
+    assert seconds < 30
 
 
 def fill_cache(folder, model):
@@ -117,7 +118,7 @@ def test_cached_weights_need_no_network(tmp_path, name):
     said, errors, seconds = load_without_a_hub(name, tmp_path)
     assert said == "64"
     assert errors == ""
-    assert seconds < 10
+    assert seconds < 30
 
 
 def test_architecture_without_published_weights(offline):

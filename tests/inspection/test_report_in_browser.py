@@ -22,6 +22,7 @@ select = pytest.importorskip("selenium.webdriver.support.ui").Select
 
 SWITCHES = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-dev-shm-usage "  # which is small in containers
     "--disable-background-networking --disable-component-update --disable-sync"
 )
 EVIL = ["<img src=x onerror=document.title=1>", "</script><script>x()</script>", "ok"]

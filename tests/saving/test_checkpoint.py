@@ -281,7 +281,7 @@ from sklearn_turn import TURNClassifier
 torch.set_num_threads(1)
 data, folder, out = sys.argv[1:]
 X, y = (np.load(f"{data}/{name}.npy") for name in "Xy")
-clf = TURNClassifier("letters", fft_epochs=3, random_state=0, checkpoint=folder)
+clf = TURNClassifier("letters", fft_epochs=8, random_state=0, checkpoint=folder)
 np.save(out, clf.fit(X, y).predict_proba(X))
 """
 
@@ -307,5 +307,5 @@ def test_a_process_that_is_killed_is_gone_on_with(digits, tmp_path):
     assert not out.exists()
     with start() as process:
         assert process.wait() == 0
-    clf = TURNClassifier("letters", fft_epochs=3, random_state=0)
+    clf = TURNClassifier("letters", fft_epochs=8, random_state=0)
     assert_array_equal(np.load(out), clf.fit(X, y).predict_proba(X))

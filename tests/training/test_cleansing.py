@@ -87,7 +87,9 @@ def test_each_epoch_visits_its_own_subset_once(numbered):
 def test_cleansing_finds_the_wrong_labels(blobs, numbered):
     X, y = numbered
     cleansing = Cleansing(random_state=0)
-    spy_net(callbacks=[cleansing], lr=0.2, max_epochs=10).fit(X, y)
+    # CPUs of different makers draw different masks of dropout.
+    options = {"lr": 0.2, "max_epochs": 10, "module__dropout": 0.0}
+    spy_net(callbacks=[cleansing], **options).fit(X, y)
     found = ~cleansing.noise_filter_.clean_mask_
     assert found[blobs.is_wrong].mean() > 0.8
     assert blobs.is_wrong[found].mean() > 0.9

@@ -82,11 +82,13 @@ def test_a_worker_of_a_search_starts_no_more_loaders_than_its_share(
 
 
 def resolved():
-    torch.cuda.is_available = lambda: True
-    torch.cuda.device_count = lambda: 2
-    torch.cuda.get_device_capability = lambda device: (8, 0)
-    joblib.cpu_count = lambda: 16
-    settings = runtime()
+    # Undone at the end: the worker serves later tests as well.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "device_count", lambda: 2)
+        patch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+        patch.setattr(joblib, "cpu_count", lambda: 16)
+        settings = runtime()
     return settings.device.index, settings.num_workers, torch.get_num_threads()
 
 

@@ -208,7 +208,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         )
         # What was not trained predicts one thing, and a few samples never say much.
         trained = bool(np.ptp(log_proba, axis=0).any())
-        if says_little(channel, codes) and trained and len(codes) >= 100:
+        if says_little(channel, codes) and trained and len(codes) >= 200:
             warnings.warn(
                 f"What is predicted of the {len(codes)} labels is little better than "
                 "chance: wrong ones cannot be told from right ones, and none is "

@@ -34,10 +34,11 @@ _STEP = 0.75
 # Cost of each octave squared away from 1, in nats: in all, and at least per sample,
 # which is more than expectation-maximisation leaves open. Symmetric noise and doubts
 # explain the labels of certain predictions alike; these then stay as they are.
-_PULL, _PULL_PER_SAMPLE = 0.5, 1e-4
+_PULL, _PULL_PER_SAMPLE = 0.25, 1e-4
 # Nats of the likelihood of all held-out labels by which noise must explain them better
-# than no noise does. Where predictions are poor, any rate explains them about as well.
-_LEAST_GAIN = 3.0
+# than no noise does: one rate, and whole matrices, of which several are tried. Where
+# predictions are poor, any rate explains them about as well as doubts do.
+_RATE_GAIN, _MATRIX_GAIN = 0.5, 3.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
 _ENOUGH = 10_000_000
@@ -114,22 +115,23 @@ def fit_channel(
     few = blocks.thinned(_ENOUGH // log_proba.shape[1])
     fit = partial(fit_matrices, n_folds=n_folds, max_iter=max_iter, tol=tol)
     temperature = _coarse_temperature(few, fit)
-    best: Channel | None = None
+    found: list[Channel] = []  # each better than those before
     failed = 0
     for strength in strengths:
         tried = fit(few, temperature, strength)
-        if best is None or tried.held_out > best.held_out:
+        if not found or tried.held_out > found[-1].held_out:
             temperature = _best_temperature(few, strength, fit, near=temperature)
-            best, failed = fit(few, temperature, strength), 0
+            found.append(fit(few, temperature, strength))
+            failed = 0
         else:
             failed += 1
         if failed > 1:
             break
-    assert best is not None
     none = _without_noise(few, n_folds)
-    gain = _penalised(few, none) - _penalised(few, best)
-    if len(few.fold) * gain < _LEAST_GAIN or says_little(best, few.codes):
+    likely = [c for c in found if _is_likely(c, none, few)]
+    if not likely:
         return none, fold
+    best = likely[-1]
     if few is not blocks:
         best = fit(blocks, best.temperature, best.strength)
     return best, fold
@@ -145,7 +147,15 @@ def says_little(channel: Channel, codes: Ints) -> bool:
         Given labels it was fitted to.
     """
     by_frequencies = -float(entropy(np.bincount(codes)))
-    return len(codes) * (channel.held_out - by_frequencies) < _LEAST_GAIN
+    return len(codes) * (channel.held_out - by_frequencies) < _MATRIX_GAIN
+
+
+def _is_likely(channel: Channel, none: Channel, blocks: Blocks) -> bool:
+    """Whether noise explains labels better than doubts, and than chance."""
+    least = _RATE_GAIN if np.isinf(channel.strength) else _MATRIX_GAIN
+    gain = _penalised(blocks, none) - _penalised(blocks, channel)
+    enough = len(blocks.fold) * gain >= least
+    return enough and not says_little(channel, blocks.codes)
 
 
 def fit_matrices(

@@ -22,7 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from support import tiny
 
-from sklearn_turn import NoiseFilteredClassifier, TURNClassifier
+from sklearn_turn import (
+    NoiseChannelFilter,
+    NoiseFilteredClassifier,
+    TURNClassifier,
+)
 from sklearn_turn.inputs import DatasetImages, RawInputs
 from sklearn_turn.inspection import export_report, label_issues, noise_summary
 from sklearn_turn.noise import symmetric
@@ -251,7 +255,7 @@ def test_unreadable_images_are_counted_and_have_no_picture(images, tmp_path):
     for path, image in zip(paths, images.X, strict=True):
         Image.fromarray(image).save(path)
     paths[0].write_bytes(b"no image")
-    clf = tiny(on_bad_image="skip", noise_filter="channel")
+    clf = tiny(on_bad_image="skip", noise_filter=NoiseChannelFilter(noise_rate=0.3))
     with pytest.warns(UserWarning):
         clf.fit(paths, y)
     paths[int(np.flatnonzero(~clf.clean_mask_)[1])].unlink()

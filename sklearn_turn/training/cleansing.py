@@ -39,6 +39,8 @@ _DECIDED = (
     "kept_counts_",
     "kept_indices_",
 )
+# Times a noise rate that another must be to replace it.
+_CLEARLY = 1.1
 
 
 class Cleansing(RandomOrder):
@@ -294,8 +296,8 @@ class Cleansing(RandomOrder):
 
         The rate is a property of the labels. What ``refine`` makes of a network has not
         seen them at first, but comes to agree with those the network trains on, and
-        the estimate would fall from epoch to epoch. It may rise, as where the first
-        features were too poor to show wrong labels.
+        the estimate would fall from epoch to epoch. It may rise clearly, as where the
+        first features were too poor to show wrong labels.
         """
         fit = partial(
             fit_filter,
@@ -305,11 +307,14 @@ class Cleansing(RandomOrder):
         )
         if self.refine_ is None:
             return fit(self.filter_)
-        told = with_noise_rate(self.filter_, self.noise_rate_)
-        fitted = fit(told)
-        if told is not self.filter_ and getattr(fitted, "offset_", 0.0) > 0:
-            fitted = fit(self.filter_)  # which finds more wrong labels than it was told
-        self.noise_rate_ = getattr(fitted, "noise_rate_", None)
+        held = self.noise_rate_
+        fitted = fit(with_noise_rate(self.filter_, held))
+        if held is None:
+            self.noise_rate_ = getattr(fitted, "noise_rate_", None)
+        elif getattr(fitted, "offset_", 0.0) > 0:  # more wrong labels than it was told
+            free = fit(self.filter_)
+            if free.noise_rate_ > _CLEARLY * held:
+                fitted, self.noise_rate_ = free, free.noise_rate_
         return fitted
 
     def _correct(

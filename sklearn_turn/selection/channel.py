@@ -211,9 +211,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         if says_little(channel, codes) and trained and len(codes) >= 200:
             warnings.warn(
                 f"What is predicted of the {len(codes)} labels is little better than "
-                "chance: wrong ones cannot be told from right ones, and none is "
-                "flagged. Use the input size the backbone was trained for, another "
-                "backbone, or more samples.",
+                "chance: wrong ones cannot be told from right ones. Use the input size "
+                "the backbone was trained for, another backbone, or more samples.",
                 CleansingWarning,
                 stacklevel=2,
             )

@@ -308,8 +308,9 @@ class Cleansing(RandomOrder):
         if self.refine_ is None:
             return fit(self.filter_)
         held = self.noise_rate_
-        fitted = fit(with_noise_rate(self.filter_, held))
-        if held is None:
+        told = with_noise_rate(self.filter_, held)
+        fitted = fit(told)
+        if held is None or told is self.filter_:
             self.noise_rate_ = getattr(fitted, "noise_rate_", None)
         elif getattr(fitted, "offset_", 0.0) > 0:  # more wrong labels than it was told
             free = fit(self.filter_)

@@ -36,15 +36,9 @@ from .backbones import (
 )
 from .exceptions import SkippedImageWarning
 from .features import FeatureMemory, extract_features, sized_for
-from .inputs import (
-    FeatureRows,
-    Source,
-    Subset,
-    as_source,
-    is_images,
-)
+from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
 from .inputs.readable import find_readable
-from .labels import check_labels, encode_labels
+from .labels import check_labels, encode_labels, plain_labels
 from .nets import Start
 from .parameters import ClassifierParameters, FineTuneParameters
 from .processes import Processes, fitted_together
@@ -107,6 +101,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             self._forget()
         self._check_parameters()
         runtime = Runtime.of(self, together=True)
+        y = plain_labels(y)
         source, classes, codes, used = self._check_data(X, y)
         if earlier is not None:
             self._check_predict(X)
@@ -147,7 +142,8 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             for held in opened:
                 held.release()
             free_memory(runtime.device)
-        self._publish(X, np.asarray(y).ravel(), task, result, used)
+        # A copy: the caller may correct y in place.
+        self._publish(X, np.array(y).ravel(), task, result, used)
         return self
 
     def _train(
@@ -189,7 +185,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         else:
             _get_feature_names(X)  # refuses names of mixed types
             X, y = check_X_y(
-                X,
+                as_rows(X),
                 y,
                 dtype=np.float32,
                 ensure_min_samples=2,
@@ -365,7 +361,8 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
                 "of a set is X[:1], with all its dimensions."
             )
         if on_features:
-            return FeatureRows(validate_data(self, X, reset=False, dtype=np.float32))
+            rows = validate_data(self, as_rows(X), reset=False, dtype=np.float32)
+            return FeatureRows(rows)
         source = as_source(X, check=False)  # reading names what is missing
         if source.is_raw != self._is_raw:
             fitted, given = ("RawInputs", "images")[:: 1 if self._is_raw else -1]

@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .exceptions import CleansingWarning
-from .labels import check_labels, encode_labels
+from .labels import check_labels, encode_labels, plain_labels
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
@@ -163,6 +163,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         noise_filter = make_filter(self.noise_filter, None)
         check_noise_filter(noise_filter)
         check_labels(y)
+        y = plain_labels(y)
         check_classification_targets(y)
         labels: NDArray[Any] = column_or_1d(y, warn=True)
         classes, codes = encode_labels(labels)
@@ -187,7 +188,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self.losses_ = losses
         self.clean_mask_ = fitted.clean_mask_
         self.clean_proba_ = fitted.clean_proba_
-        self.given_labels_ = labels
+        self.given_labels_ = labels.copy()  # the caller may correct y in place
         self.suggested_labels_ = classes[suggested]
         return self
 

@@ -59,6 +59,23 @@ def check_labels(y: Any) -> None:
         encode_labels(labels)
 
 
+def plain_labels(y: Any) -> Any:
+    """Labels of pandas' nullable types as NumPy's; others, and missing ones, as given.
+
+    scikit-learn would make floats of them, in which large numbers merge.
+
+    Parameters
+    ----------
+    y : array-like
+
+    Returns
+    -------
+    array-like
+    """
+    plain = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return y if plain is None or y.isna().any() else np.asarray(y, dtype=plain)
+
+
 def _kind(label: Any) -> type:
     """str or bytes, into which np.asarray would turn other labels; else object."""
     return next((kind for kind in (str, bytes) if isinstance(label, kind)), object)

@@ -121,8 +121,10 @@ def probe_net(
         callbacks=[("cosine", CosineSchedule(warmup=0.0)), *callbacks],
         max_epochs=parameters.lp_epochs,
         warmup_epochs=parameters.lp_warmup_epochs,
-        batch_size=parameters.lp_batch_size
-        or _batch_size(len(task.y), steps=24, most=128, least=8),
+        batch_size=int(
+            parameters.lp_batch_size
+            or _batch_size(len(task.y), steps=24, most=128, least=8)
+        ),
         lr=parameters.lp_lr or _head_lr(start.head.in_features),
         optimizer__name="adamw",
         optimizer__weight_decay=0.0,
@@ -192,8 +194,10 @@ def fine_tuning_net(
     options: Options = {
         "max_epochs": parameters.fft_epochs,
         "warmup_epochs": warmup_epochs,
-        "batch_size": parameters.fft_batch_size
-        or _batch_size(len(task.y), steps=48, most=64, least=16),
+        "batch_size": int(
+            parameters.fft_batch_size
+            or _batch_size(len(task.y), steps=48, most=64, least=16)
+        ),
         "lr": lr if parameters.fft_lr is None else parameters.fft_lr,
         "layer_decay": None if task.is_frozen else parameters.fft_layer_decay,
         "optimizer__name": wanted,

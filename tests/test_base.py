@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -24,7 +25,7 @@ from support import (
     tiny,
 )
 
-from sklearn_turn import FeatureExtractor, TURNClassifier
+from sklearn_turn import FeatureExtractor, NoiseFilteredClassifier, TURNClassifier
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import SkippedImageWarning
 
@@ -446,3 +447,40 @@ def test_pil_images_that_are_not_read_yet(num_workers, tmp_path):
         np.testing.assert_allclose(extract.transform(lazy), expected, rtol=1e-5)
     for image in lazy:
         image.close()
+
+
+@pytest.mark.parametrize("collect", [np.array, pd.Series])
+@pytest.mark.parametrize("kind", [LinearProbing, NoiseFilteredClassifier])
+def test_given_labels_stay_when_the_caller_corrects_them_in_place(kind, collect, blobs):
+    y = collect(blobs.y)
+    clf = kind().fit(blobs.X, y)
+    y[:] = blobs.y[0]
+    np.testing.assert_array_equal(clf.given_labels_, blobs.y)
+
+
+@pytest.mark.parametrize("kind", [LinearProbing, NoiseFilteredClassifier])
+def test_nullable_labels_are_predicted_as_they_are(kind, blobs):
+    y = pd.Series(blobs.y == blobs.y[0], dtype="boolean")
+    clf = kind().fit(blobs.X, y)
+    assert clf.classes_.dtype == clf.given_labels_.dtype == bool
+
+
+def test_features_that_a_network_made(blobs):
+    rows = torch.tensor(blobs.X, requires_grad=True)
+    clf = LinearProbing(lp_epochs=1, random_state=0)
+    expected = clf.fit(blobs.X, blobs.y).predict_proba(blobs.X)
+    again = clf.fit(rows, blobs.y).predict_proba(rows)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_parameters_may_be_numpys(images, png_files, tmp_path):
+    plain = {"batch_size": 3, "lp_batch_size": 4, "fft_batch_size": 5, "input_size": 32}
+    fits = []
+    for convert in (int, np.int64):
+        clf = tiny(
+            **{name: convert(value) for name, value in plain.items()},
+            crop_pct=np.float32(0.5) if convert is np.int64 else 0.5,
+            memory=tmp_path / convert.__name__,
+        )
+        fits.append(clf.fit(png_files, images.y).predict_proba(png_files))
+    np.testing.assert_array_equal(*fits)

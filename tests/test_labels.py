@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from sklearn_turn.labels import check_labels, check_no_missing_labels, encode_labels
+from sklearn_turn.labels import (
+    check_labels,
+    check_no_missing_labels,
+    encode_labels,
+    plain_labels,
+)
 
 
 def objects(*labels):
@@ -106,3 +111,24 @@ def test_codes_are_places_among_the_sorted_labels(y):
     classes, codes = encode_labels(y)
     assert classes.tolist() == sorted(set(y.tolist()))
     assert codes.tolist() == [classes.tolist().index(label) for label in y.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (pd.Series([2**53, 2**53 + 1], dtype="Int64"), np.array([2**53, 2**53 + 1])),
+        (pd.array([True, False], dtype="boolean"), np.array([True, False])),
+        (pd.Series([1, 0], dtype="Int8"), np.array([1, 0], dtype=np.int8)),
+    ],
+)
+def test_nullable_labels_keep_their_type(y, expected):
+    plain = plain_labels(y)
+    assert plain.dtype == expected.dtype
+    np.testing.assert_array_equal(plain, expected)
+
+
+@pytest.mark.parametrize(
+    "y", [[1, 0], np.array([1, 0]), pd.Series([1, 0]), pd.array([1, None], "Int64")]
+)
+def test_other_labels_are_left_alone(y):
+    assert plain_labels(y) is y

@@ -89,6 +89,10 @@ def load_backbone(
         No such checkpoint, or published weights that cannot be downloaded.
     """
     check_backbone(backbone)
+    # A grid may hold NumPy's values, which neither `is True` nor JSON knows.
+    pretrained = pretrained if is_path(pretrained) else bool(pretrained)
+    input_size = None if input_size is None else int(input_size)
+    crop_pct = None if crop_pct is None else float(crop_pct)
     if isinstance(backbone, str):
         module, config, recipe = named_module(backbone, pretrained, input_size)
     else:

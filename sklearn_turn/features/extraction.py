@@ -147,7 +147,7 @@ def _keys(source: Source, batch_size: int) -> list[bytes]:
     try:
         for start in range(0, n, batch_size):
             keys += source.keys(range(start, min(start + batch_size, n)))
-    except FileNotFoundError:
+    except (OSError, ValueError):  # also of names that no file can have
         raise_if_unreadable(source)
         raise
     return keys

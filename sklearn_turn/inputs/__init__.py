@@ -1,6 +1,6 @@
 """Every kind of X becomes one indexable source."""
 
-from .arrays import ArrayImages, FeatureRows, RawInputs
+from .arrays import ArrayImages, FeatureRows, RawInputs, as_rows
 from .decoded import raise_if_unreadable
 from .dispatch import as_source, is_images
 from .files import DatasetImages, ImageFiles, PILImages
@@ -17,6 +17,7 @@ __all__ = [
     "Samples",
     "Source",
     "Subset",
+    "as_rows",
     "as_source",
     "is_images",
     "raise_if_unreadable",

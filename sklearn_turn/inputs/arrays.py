@@ -20,7 +20,8 @@ class ArrayImages(Source):
 
     An axis of 1, 3 or 4 entries, first or last in an image, is its channels; where both
     ends are that short, nothing tells height or width from channels, and the array is
-    refused. Three dimensions are grey images: wrap sequences of vectors in `RawInputs`.
+    refused. Three dimensions are grey images, but for a last axis of 3 or 4, as one
+    image in colour has: wrap sequences of vectors in `RawInputs`.
 
     Parameters
     ----------
@@ -30,7 +31,8 @@ class ArrayImages(Source):
     Raises
     ------
     ValueError
-        If the channels cannot be told, or for another dtype or range.
+        If the channels cannot be told, for one image in place of a set, or for another
+        dtype or range.
     """
 
     def __init__(self, array: NDArray[Any]):
@@ -38,6 +40,12 @@ class ArrayImages(Source):
         self.item_shape = tuple(array.shape[1:])
         if 0 in self.item_shape:
             raise ValueError(f"Images of shape {self.item_shape} have no pixels.")
+        if array.ndim == 3 and array.shape[2] in (3, 4) and min(array.shape[:2]) >= 8:
+            height, width, _ = array.shape
+            raise ValueError(
+                f"X looks like one image of {height} x {width} pixels. Pass a set of "
+                "images, X[None]; wrap sequences of vectors in RawInputs."
+            )
         self._channels_last = array.ndim == 4 and _are_last(self.item_shape)
         if array.dtype.kind == "f":
             self._check_floats()
@@ -82,12 +90,19 @@ class ArrayImages(Source):
         return batch.permute(0, 3, 1, 2) if self._channels_last else batch
 
 
+def as_rows(X: Any) -> Any:
+    """The values of a tensor, on the CPU and without its graph; others as given."""
+    return X.detach().float().cpu().numpy() if isinstance(X, Tensor) else X
+
+
 class FeatureRows(Source):
     """Precomputed features: the rows of a 2-D float32 array."""
 
     def __init__(self, rows: NDArray[np.float32] | Tensor):
-        if isinstance(rows, np.ndarray) and not rows.flags.writeable:
-            rows = rows.copy()  # torch has no read-only tensors
+        if isinstance(rows, np.ndarray) and (
+            not rows.flags.writeable or min(rows.strides) < 0
+        ):
+            rows = rows.copy()  # torch has no read-only or reversed tensors
         self.rows = torch.as_tensor(rows)
         self.item_shape = tuple(self.rows.shape[1:])
 
@@ -134,8 +149,9 @@ class RawInputs(Source):
         return len(self.array)
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        rows = torch.from_numpy(np.ascontiguousarray(self.array[np.asarray(indices)]))
-        return rows.float() if rows.is_floating_point() else rows.long()
+        rows = self.array[np.asarray(indices)]
+        kind = np.float32 if rows.dtype.kind == "f" else np.int64
+        return torch.from_numpy(np.ascontiguousarray(rows, dtype=kind))
 
 
 def _are_last(shape: tuple[int, ...]) -> bool:

@@ -113,16 +113,28 @@ def _check_is_set(X: Any) -> None:
 
 
 def _check_is_table(X: Any) -> None:
-    """Raise if a data frame of one column holds paths or images."""
-    if len(X.columns) == 1 and len(X) and hasattr(X, "iloc"):
-        first = X.iloc[0, 0]
-        if isinstance(first, (str, os.PathLike, Image.Image)):
-            name = X.columns[0]
+    """Raise if a data frame has a column of paths or images."""
+    if not hasattr(X, "iloc"):
+        return
+    for place, name in enumerate(X.columns):
+        if getattr(X.dtypes.iloc[place], "kind", "O") in "iufb":
+            continue
+        first = _first(X.iloc[:, place])
+        if isinstance(first, (str, os.PathLike, Image.Image)) and not _is_number(first):
             raise TypeError(
-                f"X is a data frame with one column of {type(first).__name__}. Pass "
-                f"the column: X[{name!r}]; in a ColumnTransformer, {name!r} and not "
-                f"[{name!r}]."
+                f"X is a data frame with a column of {type(first).__name__}, "
+                f"{name!r}. Pass that column: X[{name!r}]; in a ColumnTransformer, "
+                f"{name!r} and not [{name!r}]."
             )
+
+
+def _is_number(item: Any) -> bool:
+    """Whether scikit-learn can make a number of it, as of '1.5'."""
+    try:
+        float(item)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _check_is_sample(first: Any) -> None:
@@ -214,11 +226,20 @@ def _to_source(X: Any) -> Source:
 
 
 def _first(X: Any) -> Any:
-    """First item of a sequence, array or Series; None when there is none."""
+    """First item of a sequence, array or Series that is not missing; None without."""
+    items = X.iloc if hasattr(X, "iloc") else X
     try:
-        return None if len(X) == 0 else X.iloc[0] if hasattr(X, "iloc") else X[0]
+        return next(
+            (item for i in range(len(X)) if not _is_missing(item := items[i])), None
+        )
     except (TypeError, KeyError, IndexError):
         return None
+
+
+def _is_missing(item: Any) -> bool:
+    """None, NaN or pandas' NA; a later path says that this was to be one."""
+    is_nan = isinstance(item, float) and item != item
+    return item is None or is_nan or type(item).__name__ == "NAType"
 
 
 def _is_hf(X: Any, name: str) -> bool:

@@ -98,14 +98,22 @@ class PILImages(DecodedImages):
         image = self.images[index]
         if not isinstance(image, Image.Image):
             raise TypeError(f"expected a PIL image, got {type(image).__name__}")
-        name = getattr(image, "filename", "")
-        if getattr(image, "fp", None) is None or not os.path.isfile(name):
+        if not _is_open_file(image):
             return pil_to_tensor(image)
         # Not read yet. Its open file is shared with loader processes, position and
         # all; each reads one of its own.
-        with Image.open(name) as own:
+        with Image.open(image.filename) as own:
             own.seek(image.tell())
             return pil_to_tensor(own)
+
+
+def _is_open_file(image: Any) -> bool:
+    """Whether an image is still to be read, from the file that has its name now."""
+    try:
+        opened = os.fstat(image.fp.fileno())
+        return os.path.samestat(opened, os.stat(image.filename))
+    except (AttributeError, OSError, TypeError, ValueError):
+        return False
 
 
 class DatasetImages(DecodedImages):

@@ -7,18 +7,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
+
+# EXIF orientation -> what undoes it.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def pil_to_tensor(image: Image.Image) -> Tensor:
     """Decode a PIL image to RGB, uint8, upright.
 
-    The EXIF rotation is applied; grey, palette and CMYK images become RGB;
-    transparency is dropped; of an animation the first frame is taken. Grey levels of
-    more than 8 bits are scaled to 8: of 16-bit images (mode "I;16") by 256; of 32-bit
-    integers ("I") likewise unless none is above 255; floats ("F") are taken as levels
-    in [0, 1], or in 0..255 if one is above 1.
+    The EXIF rotation is applied where it can be read; grey, palette and CMYK images
+    become RGB; transparency is dropped; of an animation the first frame is taken. Grey
+    levels of more than 8 bits are scaled to 8: of 16-bit images (mode "I;16") by 256;
+    of 32-bit integers ("I") likewise unless none is above 255; floats ("F") are taken
+    as levels in [0, 1], or in 0..255 if one is above 1.
 
     Parameters
     ----------
@@ -33,8 +44,8 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     ValueError
         If levels are negative, beyond 16 bits, or floats above 255.
     """
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    if (turn := _UPRIGHT.get(_orientation(image))) is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
     if "transparency" in image.info:
@@ -42,6 +53,18 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     if image.mode != "RGB":
         image = image.convert("RGB")
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1, upright, where it cannot be read.
+
+    ImageOps.exif_transpose fails on photos that have any ill-formed tag.
+    """
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises many kinds for damaged blocks
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:

@@ -75,7 +75,7 @@ class Runtime:
         return cls(
             device,
             _resolve_precision(settings.precision, device),
-            settings.batch_size,
+            int(settings.batch_size),
             share.loader_processes(int(workers)),
             int(settings.verbose) if processes.is_first else 0,
             processes,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import numpy as np
 import pytest
 import timm
 import torch
@@ -15,7 +18,8 @@ from backbones.models import (
 )
 from torch import nn
 
-from sklearn_turn.backbones import load_backbone, make_embedder
+from sklearn_turn.backbones import load_backbone, make_embedder, zoo
+from sklearn_turn.exceptions import WeightsNotFoundError
 
 
 def test_module_is_copied():
@@ -148,3 +152,14 @@ def test_a_factory_that_always_returns_one_module():
     with torch.no_grad():
         first.module[1].weight.zero_()
     assert shared[1].weight.any() and second.module[1].weight.any()
+
+
+@pytest.mark.parametrize("pretrained", [True, np.True_, False, np.False_])
+def test_weights_are_wanted_by_numpys_true_as_well(pretrained, monkeypatch):
+    def located(name):
+        raise WeightsNotFoundError(name)
+
+    monkeypatch.setattr(zoo, "located", located)
+    wanted = pytest.raises(WeightsNotFoundError)
+    with wanted if pretrained else contextlib.nullcontext():
+        load_backbone("test_vit", pretrained=pretrained)

@@ -385,3 +385,16 @@ def test_another_padding_token_has_its_own_features(tmp_path):
         np.testing.assert_allclose(
             cached.fit(X).transform(X), plain.fit(X).transform(X), rtol=1e-5
         )
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("name", ["a.png/x.png", "a\0.png", "a" * 300 + ".png"])
+def test_paths_that_no_file_can_have_are_named(name, memory, tmp_path):
+    (tmp_path / "a.png").touch()
+    extractor = FeatureExtractor(
+        "letters", memory=tmp_path / "kept" if memory else None
+    )
+    extractor.fit(np.zeros((3, 8, 8, 3), dtype=np.uint8))
+    with pytest.raises(ImageReadError) as caught:
+        extractor.transform([str(tmp_path / name)])
+    assert caught.value.paths == [str(tmp_path / name)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from inputs.pictures import load_all, random_rgb, transformed
 
-from sklearn_turn.inputs import as_source
+from sklearn_turn.inputs import FeatureRows, RawInputs, as_rows, as_source
 from sklearn_turn.inputs.keys import content_key
 
 
@@ -98,6 +98,8 @@ def test_memory_map_is_read_late(tmp_path):
         (np.zeros((2, 8)), r"shape \(2, 8\)"),
         (np.zeros((2, 1, 8, 8, 3), dtype=np.uint8), r"shape \(2, 1, 8, 8, 3\)"),
         (np.full((2, 8, 8), "a"), "type <U1"),
+        (np.zeros((9, 8, 3), dtype=np.uint8), r"one image of 9 x 8 pixels.*X\[None\]"),
+        (np.zeros((8, 9, 4), dtype=np.uint8), "one image of 8 x 9"),
     ],
 )
 def test_arrays_that_are_no_images(X, match):
@@ -145,3 +147,25 @@ def test_keys_are_those_of_the_images_as_read(dtype):
     X = (random_rgb(4) // 255).astype(dtype)
     expected = [content_key(image) for image in X[[2, 0, 2]].transpose(0, 3, 1, 2)]
     assert as_source(X).keys([2, 0, 2]) == expected
+
+
+@pytest.mark.parametrize("dtype", [">i8", ">f4", "f2", "u1", "?"])
+def test_raw_inputs_of_any_type(dtype):
+    values = np.arange(12).reshape(4, 3) % 2
+    batch = RawInputs(values.astype(dtype)).load([3, 1])
+    assert batch.dtype == (torch.float32 if "f" in dtype else torch.int64)
+    np.testing.assert_array_equal(batch.numpy(), values[[3, 1]])
+
+
+@pytest.mark.parametrize("turn", [np.s_[::-1], np.s_[:, ::-1]])
+def test_features_in_reversed_order(turn):
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)[turn]
+    np.testing.assert_array_equal(FeatureRows(rows).load([0, 2]), rows[[0, 2]])
+
+
+def test_the_values_of_tensors():
+    ones = torch.ones(2, 2, dtype=torch.bfloat16, requires_grad=True)
+    rows = as_rows(ones)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, np.ones((2, 2)))
+    assert as_rows(rows) is rows

@@ -31,7 +31,12 @@ from sklearn_turn.inputs import as_source, is_images
         (((0.0, 1.0), (2.0, 3.0)), False),
         ([np.zeros(4), np.ones(4)], False),
         (pd.DataFrame({"a": [0.0, 1.0]}), False),
-        (pd.DataFrame({"a": ["x", "y"], "b": ["x", "y"]}), False),
+        (pd.DataFrame({"a": ["1.5", "2"], "b": [1, 2]}), False),
+        ([None, "a.png"], True),
+        (pd.Series([np.nan, "a.png"]), True),
+        (pd.Series([pd.NA, Path("a.png")]), True),
+        (np.array([None, "a.png"], dtype=object), True),
+        ([np.nan, np.nan], False),
         (np.zeros(3), False),
         (np.array([["a", "b"]]), False),
         (np.array([[1, "b"]], dtype=object), False),
@@ -78,7 +83,11 @@ class Stream(torch.utils.data.IterableDataset):
 PICTURE = np.zeros((8, 8, 3), dtype=np.uint8)
 REFUSED = {
     "empty list": ([], "empty list.*check the pattern"),
-    "column of paths": (pd.DataFrame({"a": ["x", "y"]}), r"Pass the column: X\['a'\]"),
+    "column of paths": (pd.DataFrame({"a": ["x", "y"]}), r"Pass that column: X\['a'\]"),
+    "paths and labels": (
+        pd.DataFrame({"label": [0, 1], "path": [np.nan, "x"]}),
+        r"column of str, 'path'. Pass that column: X\['path'\]",
+    ),
     "None": (None, "X is None. Pass an array of images"),
     "path": ("a.png", r"one path, 'a.png'. Pass a list of paths: \['a.png'\]"),
     "Path": (Path("a.png"), "one path"),

@@ -120,3 +120,23 @@ def test_paths_are_kept_as_given(tmp_path):
 def test_an_item_that_is_no_path():
     with pytest.raises(ValueError, match="Item 1 of the paths is 3, not a path"):
         ImageFiles(["a.png", 3])
+
+
+def test_a_path_that_is_missing_is_named_wherever_it_is():
+    for place in range(3):
+        paths = ["a.png", "b.png", "c.png"]
+        paths[place] = np.nan
+        with pytest.raises(ValueError, match=rf"Item {place} of the paths is nan"):
+            as_source(pd.Series(paths))
+
+
+def test_an_open_image_is_read_from_its_own_file(tmp_path, monkeypatch):
+    for grey in (0, 255):
+        (tmp_path / str(grey)).mkdir()
+        Image.new("L", (8, 8), grey).save(tmp_path / str(grey) / "a.png")
+    monkeypatch.chdir(tmp_path / "0")
+    lazy = [Image.open("a.png"), Image.open(tmp_path / "0" / "a.png")]
+    monkeypatch.chdir(tmp_path / "255")  # another file of the first one's name
+    os.replace("a.png", tmp_path / "0" / "a.png")  # and one in place of the second
+    Image.new("L", (8, 8), 255).save("a.png")
+    assert (load_all(lazy) == 0).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from inputs.pictures import load_all, random_rgb, read_hwc
@@ -140,3 +142,22 @@ def test_grey_of_more_than_8_bits(mode, levels, expected):
 def test_grey_levels_out_of_range(mode, levels, match):
     with pytest.raises(ValueError, match=match):
         load_all([grey(levels, mode)])
+
+
+def test_a_photo_is_turned_upright_whatever_else_its_exif_holds(tmp_path):
+    # A description that is a float, where text belongs, and orientation 6.
+    entries = struct.pack(">HHIf", 0x10E, 11, 1, 1.0)
+    entries += struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
+    block = b"MM\0*" + struct.pack(">IH", 8, 2) + entries + b"\0" * 8
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (16, 8)).save(path, exif=b"Exif\0\0" + block)
+    assert read_hwc(path).shape == (16, 8, 3)
+
+
+def test_damaged_exif_is_passed_over(tmp_path):
+    (stored,) = random_rgb(1)
+    path = tmp_path / "a.png"
+    Image.fromarray(stored).save(path, exif=b"Exif\0\0MM\0*")
+    with pytest.raises(Exception), Image.open(path) as image:  # noqa: B017
+        image.getexif()
+    np.testing.assert_array_equal(read_hwc(path), stored)

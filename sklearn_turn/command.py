@@ -243,7 +243,7 @@ def _read(source: Path) -> tuple[Any, Any]:
     if len(classes) < 2:
         raise ValueError(
             f"{str(source)!r} needs images of two classes or more; it has "
-            f"{', '.join(map(repr, classes)) or 'no image'}."
+            f"{', '.join(repr(str(name)) for name in classes) or 'no image'}."
         )
     return paths, labels
 
@@ -252,7 +252,8 @@ def _read_table(source: Path) -> tuple[list[str], list[str]]:
     from .inspection._csv import read_columns
 
     paths, labels = [], []
-    for where, (path, label) in read_columns(source, ("path", "label")):
+    for where, row in read_columns(source, ("path", "label")):
+        path, label = map(str.strip, row)  # "a.jpg, cat"
         if not path or not label:
             raise ValueError(
                 f"{where.capitalize()} of {str(source)!r} lacks a path or a label."

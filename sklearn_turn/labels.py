@@ -59,6 +59,27 @@ def check_labels(y: Any) -> None:
         encode_labels(labels)
 
 
+def check_same_kind(first: NDArray[Any], second: NDArray[Any], names: str) -> None:
+    """Raise if one of two arrays of labels holds text and the other does not.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n_samples,)
+    names : str
+        What the caller calls both.
+
+    Raises
+    ------
+    ValueError
+    """
+    examples = first[:1].tolist() + second[:1].tolist()
+    if len({_kind(label) for label in examples}) > 1:
+        raise ValueError(
+            f"{names} are of two types, {' and '.join(map(repr, examples))}. Name the "
+            "classes alike in both."
+        )
+
+
 def plain_labels(y: Any) -> Any:
     """Labels of pandas' nullable types as NumPy's; others, and missing ones, as given.
 

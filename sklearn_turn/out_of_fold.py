@@ -134,9 +134,9 @@ def deal_folds(
     lone = int((np.bincount(y) == 1).sum())
     if lone:
         warnings.warn(
-            f"{lone} classes have one sample, so that no probe that did not see it "
-            "knows the class: its label will look wrong. Give each class two samples "
-            "or more, or set cleansing_folds=None.",
+            f"Classes of one sample: {lone}. No probe that did not see it knows the "
+            "class, so that its label cannot be judged. Give each class two samples or "
+            "more, or set cleansing_folds=None.",
             CleansingWarning,
             stacklevel=5,
         )

@@ -169,7 +169,7 @@ def _read_table(
 ) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.intp], list[str]]:
     """Paths, labels, clean labels and class names from labels.csv."""
     table = root / "labels.csv"
-    with open(table, newline="", encoding="utf-8") as file:
+    with open(table, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     columns = list(rows[0]) if rows else []
     absent = [c for c in ("path", "split", "clean", labels) if c not in columns]
@@ -185,9 +185,15 @@ def _read_table(
             f"{str(table)!r} has labels {sorted(unknown)} in column {labels!r}, which "
             "no image truly has."
         )
+    splits = {row["split"] for row in rows} - {"train", "test"}
+    if splits:
+        raise ValueError(
+            f"{str(table)!r} has {sorted(splits)} in column 'split', which may be "
+            "'train' or 'test'."
+        )
     rows = [row for row in rows if row["split"] == subset]
     target, clean = (
         np.array([code[row[column]] for row in rows], dtype=np.intp)
-        for column in (labels, "clean")
+        for column in (labels if subset == "train" else "clean", "clean")
     )
     return joined(root, (row["path"] for row in rows)), target, clean, names

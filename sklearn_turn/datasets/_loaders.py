@@ -83,7 +83,8 @@ def load_image_folder(
             f"{str(root)!r} has no subfolders. One per class is expected, as in "
             f"{str(root / 'cat' / '1.jpg')!r}."
         )
-    endings = (extensions,) if isinstance(extensions, str) else tuple(extensions)
+    given = (extensions,) if isinstance(extensions, str) else tuple(extensions)
+    endings = tuple(f".{ending.lstrip('.').lower()}" for ending in given)
     files: list[str] = []
     target: list[int] = []
     for code, name in enumerate(names):
@@ -113,7 +114,7 @@ def load_image_folder(
 def _files(folder: Path) -> Iterator[Path]:
     """Files of a folder, to any depth, through links, without hidden ones."""
     entered = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         real = os.path.realpath(here)
         # A link to a folder above would lead round for ever.
         folders[:] = [f for f in folders if not f.startswith(".")]
@@ -125,6 +126,11 @@ def _files(folder: Path) -> Iterator[Path]:
             path = Path(here, name)
             if not name.startswith(".") and path.is_file():
                 yield path
+
+
+def _raise(error: OSError) -> None:
+    """Without this, a folder that may not be read would count as empty."""
+    raise error
 
 
 def load_dataset(
@@ -195,7 +201,7 @@ def load_dataset(
     bunch = Bunch(data=data, target=target)
     names = _class_names(dataset, label)
     if names is not None:
-        bunch.target_names = np.asarray(names)
+        bunch.target_names = np.array([_as_text(name) for name in names])
     return bunch
 
 
@@ -209,6 +215,11 @@ def _class_names(dataset: Any, label: str | int | None) -> Any:
     if getattr(dataset, "target_transform", None) is not None:
         return None
     return getattr(dataset, "classes", None)
+
+
+def _as_text(name: Any) -> str:
+    """One name of a class; ImageNet's have several."""
+    return ", ".join(map(str, name)) if isinstance(name, tuple | list) else str(name)
 
 
 def _labels(dataset: Any, label: str | int | None) -> Any:
@@ -233,7 +244,7 @@ def _stored_labels(dataset: Any, label: str | int | None) -> Any:
                 "Pass label=..."
             )
         return list(dataset[name])
-    if label is None and hasattr(dataset, "targets"):
+    if label is None and getattr(dataset, "targets", None) is not None:
         # torchvision keeps the labels as they were before this transform.
         transform = getattr(dataset, "target_transform", None)
         if transform is None:

@@ -98,22 +98,24 @@ class PILImages(DecodedImages):
         image = self.images[index]
         if not isinstance(image, Image.Image):
             raise TypeError(f"expected a PIL image, got {type(image).__name__}")
-        if not _is_open_file(image):
+        name = _file_of(image)
+        if name is None:
             return pil_to_tensor(image)
         # Not read yet. Its open file is shared with loader processes, position and
         # all; each reads one of its own.
-        with Image.open(image.filename) as own:
+        with Image.open(name) as own:
             own.seek(image.tell())
             return pil_to_tensor(own)
 
 
-def _is_open_file(image: Any) -> bool:
-    """Whether an image is still to be read, from the file that has its name now."""
+def _file_of(image: Any) -> str | None:
+    """File an image is still to be read from; None if its name is another's now."""
     try:
         opened = os.fstat(image.fp.fileno())
-        return os.path.samestat(opened, os.stat(image.filename))
+        is_same = os.path.samestat(opened, os.stat(image.filename))
     except (AttributeError, OSError, TypeError, ValueError):
-        return False
+        return None
+    return image.filename if is_same else None
 
 
 class DatasetImages(DecodedImages):

@@ -18,7 +18,8 @@ from ._tables import as_text, check_not_empty
 _MARKS = ("right", "wrong", "unsure", "")
 _MANGLED = (
     "A spreadsheet may have changed it (leading zeros, dates, long numbers): import "
-    "the columns as text, or edit the file with another program."
+    "the columns as text, or edit the file with another program. pandas.read_csv needs "
+    "dtype=str and keep_default_na=False."
 )
 
 

@@ -78,8 +78,14 @@ def panels(ax: Any, n_panels: int, figsize: tuple[float, float]) -> NDArray[Any]
     if ax is None:
         _, ax = plt.subplots(1, n_panels, figsize=figsize, layout="constrained")
     elif n_panels > 1 and not np.ndim(ax):
+        place = ax.get_subplotspec()
+        if place is None:
+            raise ValueError(
+                f"These axes are not of plt.subplots and cannot be divided. Pass "
+                f"{n_panels} axes for the {n_panels} panels."
+            )
         ax.set_axis_off()
-        grid = ax.get_subplotspec().subgridspec(1, n_panels)
+        grid = place.subgridspec(1, n_panels)
         ax = [ax.figure.add_subplot(place) for place in grid]
     axes: NDArray[Any] = np.asarray(ax, dtype=object).reshape(-1)
     if len(axes) != n_panels:

@@ -26,6 +26,12 @@ _MOST_NAMES = 30
 _NEIGHBOURS = 10
 
 
+def _in_legend(name: Any) -> str:
+    """Name of a class; matplotlib leaves out what begins with an underscore."""
+    text = shorten(name)
+    return f" {text}" if text.startswith("_") else text
+
+
 class EmbeddingDisplay:
     """Features of a backbone on a plane, by class, before and after fine-tuning.
 
@@ -232,7 +238,7 @@ class EmbeddingDisplay:
                     alpha=0.8,
                     color=PALETTE[code % _MOST_COLOURS],
                     marker=MARKERS[(code // 2) % len(MARKERS)],
-                    label=shorten(name),
+                    label=_in_legend(name),
                 )
                 if _MOST_COLOURS < len(classes) <= _MOST_NAMES:
                     middle = np.median(points[rows], axis=0)

@@ -52,6 +52,7 @@ def report_data(
     paths = paths_of(source)
     estimator = found.estimator
     noise_filter = getattr(estimator, "noise_filter_", None)
+    tau = getattr(noise_filter, "tau", None)
     quality = found.quality[found.used]
     rate, low, high = noise_rates(quality, np.zeros(len(quality), dtype=np.intp), 1)
     return {
@@ -61,7 +62,7 @@ def report_data(
         "key": _key(found, source, X, paths),
         "estimator": type(estimator).__name__,
         "filter": None if noise_filter is None else type(noise_filter).__name__,
-        "tau": getattr(noise_filter, "tau", None),
+        "tau": None if tau is None else float(tau),
         "kind": "images" if source is not None else "samples",
         "n_samples": len(found.given),
         "n_skipped": int((~found.used).sum()),

@@ -252,6 +252,6 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _purity(net: Any, is_right: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Share of right labels among those kept before each epoch."""
     cleansing = dict(net.callbacks_).get("cleansing")
-    if cleansing is None:
-        return None
-    return np.array([np.mean(is_right[mask]) for mask in cleansing.clean_masks_])
+    # There are none before the first epoch, nor in a model that was saved to a file.
+    masks = getattr(cleansing, "clean_masks_", None)
+    return np.array([np.mean(is_right[mask]) for mask in masks]) if masks else None

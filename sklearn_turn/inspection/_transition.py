@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from ..labels import check_no_missing_labels, check_same_kind
 from ._drawing import apart, one_axes, shorten
 from ._found import Found, take_apart
 
@@ -100,12 +101,16 @@ class NoiseTransitionDisplay:
         Raises
         ------
         ValueError
-            If there are no labels, or not as many of both.
+            If there are no labels, not as many of both, missing ones, or text in one
+            only.
         """
+        for name, labels in {"y_true": y_true, "y_given": y_given}.items():
+            check_no_missing_labels(labels, name)
         true, given = column_or_1d(y_true), column_or_1d(y_given)
         check_consistent_length(true, given)
         if not len(true):
             raise ValueError("There are no labels to compare.")
+        check_same_kind(true, given, "y_true and y_given")
         classes = np.union1d(true, given)
         return cls(
             matrix=count_transitions(true, given, classes), classes=classes

@@ -127,11 +127,9 @@ def asymmetric(
     """
     check_rate(noise_rate)
     classes, codes = encode(y, labels)
+    if class_map != "blocks" and not isinstance(class_map, Mapping):
+        raise ValueError(f"class_map must be 'blocks' or a dict, got {class_map!r}.")
     if isinstance(class_map, str):
-        if class_map != "blocks":
-            raise ValueError(
-                f"class_map must be 'blocks' or a dict, got {class_map!r}."
-            )
         if block_size < 2:
             raise ValueError(f"block_size must be at least 2, got {block_size}.")
         targets = _next_in_block(len(classes), block_size)

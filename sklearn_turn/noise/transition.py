@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state
 
+from ..labels import check_same_kind
 from ._checks import Floats, Seed, distributions, encode, one_dimensional
 
 
@@ -31,7 +32,8 @@ def transition_matrix(
     Raises
     ------
     ValueError
-        If lengths differ, or `labels` has duplicates or lacks a label in use.
+        If lengths or types of labels differ, there are fewer than two classes, or
+        `labels` has duplicates or lacks a label in use.
 
     Examples
     --------
@@ -43,6 +45,7 @@ def transition_matrix(
     true = one_dimensional(y_true, "y_true")
     noisy = one_dimensional(y_noisy, "y_noisy")
     check_consistent_length(true, noisy)
+    check_same_kind(true, noisy, "y_true and y_noisy")
     order, codes = encode(np.concatenate([true, noisy]), labels)
     counts = np.zeros((len(order), len(order)))
     np.add.at(counts, (codes[: len(true)], codes[len(true) :]), 1)

@@ -92,7 +92,8 @@ class TwoGaussians:
         below, above = np.full(len(groups), low), np.full(len(groups), high)
         for _ in range(60):
             middle = 0.5 * (below + above)
-            clean = self.low_posterior(middle, groups) > tau
+            with np.errstate(invalid="ignore"):  # groups without a mixture
+                clean = self.low_posterior(middle, groups) > tau
             below, above = (
                 np.where(clean, middle, below),
                 np.where(clean, above, middle),

@@ -250,7 +250,18 @@ def test_table(table):
     assert bunch.target_names[bunch.target].tolist() == ["deer", "deer", "frog"]
     assert bunch.target_names[bunch.target_clean].tolist() == ["frog", "deer", "cat"]
     assert load_cifar_n(table, labels="aggre").target.tolist() == [2, 1, 1]
+    # Of test images the clean labels, whatever column is asked for.
+    labels = table / "labels.csv"
+    labels.write_text(
+        labels.read_text().replace("test,cat,cat,cat", "test,cat,cat,frog")
+    )
     assert load_cifar_n(table, subset="test").target.tolist() == [0]
+
+
+def test_a_table_that_a_spreadsheet_saved(table):
+    text = (table / "labels.csv").read_text()
+    (table / "labels.csv").write_text(text, encoding="utf-8-sig")
+    assert load_cifar_n(table, labels="aggre").target.tolist() == [2, 1, 1]
 
 
 def test_unusable_tables(table):
@@ -260,6 +271,9 @@ def test_unusable_tables(table):
     with pytest.raises(FileNotFoundError, match="1 of 3 images, the first .*train/1"):
         load_cifar_n(table)
     text = (table / "labels.csv").read_text()
+    (table / "labels.csv").write_text(text.replace("0.png,train", "0.png,Train"))
+    with pytest.raises(ValueError, match=r"\['Train'\] in column 'split'"):
+        load_cifar_n(table)
     (table / "labels.csv").write_text(text.replace("frog,deer", "frog,owl"))
     with pytest.raises(ValueError, match=r"labels \['owl'\] in column 'worse'"):
         load_cifar_n(table)

@@ -177,8 +177,44 @@ def test_one_extension_may_be_a_string(tmp_path):
     (tmp_path / "cat").mkdir()
     for name in ("a.jpg", "README", "b.jp"):
         (tmp_path / "cat" / name).touch()
-    found = load_image_folder(tmp_path, extensions=".jpg")
-    assert found.filenames.tolist() == [os.path.join("cat", "a.jpg")]
+    for extensions in (".jpg", "jpg", [".JPG"]):
+        found = load_image_folder(tmp_path, extensions=extensions)
+        assert found.filenames.tolist() == [os.path.join("cat", "a.jpg")]
+
+
+def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path, monkeypatch):
+    (tmp_path / "cat" / "more").mkdir(parents=True)
+    (tmp_path / "cat" / "a.jpg").touch()
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read all
+    with pytest.raises(PermissionError, match="more"):
+        load_image_folder(tmp_path)
+
+
+class Named(torch.utils.data.Dataset):
+    def __init__(self, classes, targets):
+        self.classes, self.targets = classes, targets
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 8, 8, dtype=torch.uint8), index % 2
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 0], None])
+def test_classes_with_several_names(targets):
+    # As torchvision's ImageNet has them; some datasets have no targets until asked.
+    classes = [("tench", "Tinca tinca"), ("goldfish",), "shark"]
+    bunch = load_dataset(Named(classes, targets))
+    assert bunch.target_names.tolist() == ["tench, Tinca tinca", "goldfish", "shark"]
+    assert np.asarray(bunch.target).tolist() == [0, 1, 0]
 
 
 def test_links_to_folders_are_followed_once(tmp_path):

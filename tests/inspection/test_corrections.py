@@ -277,3 +277,13 @@ def test_neither_file_nor_table():
 def test_missing_labels():
     with pytest.raises(ValueError, match="missing labels"):
         apply_corrections(["cat", None], frame())
+
+
+def test_nullable_labels_are_what_they_are():
+    y = pd.Series([True, False, True], dtype="boolean")
+    row = {"index": [1], "given_label": [False], "mark": ["wrong"]}
+    corrected, _ = apply_corrections(
+        y, pd.DataFrame({**row, "corrected_label": [True]})
+    )
+    assert corrected.dtype == "boolean"
+    assert corrected.tolist() == [True, True, True]

@@ -108,6 +108,8 @@ def test_panels(draw, axes):
     assert list(draw(given).axes_) == list(given)
     with pytest.raises(ValueError, match="2 panels need one axes.*3 were given"):
         draw(plt.subplots(1, 3)[1])
+    with pytest.raises(ValueError, match="not of plt.subplots.*Pass 2 axes"):
+        draw(plt.figure().add_axes((0, 0, 1, 1)))
 
 
 @pytest.mark.parametrize("draw", [*DRAW.values(), *PANELS.values()])
@@ -205,6 +207,10 @@ def test_transitions_refuse_what_does_not_fit(blobs):
         NoiseTransitionDisplay.from_predictions([0, 1], [0])
     with pytest.raises(ValueError, match="no labels to compare"):
         NoiseTransitionDisplay.from_predictions([], [])
+    with pytest.raises(ValueError, match="two types, 0 and 'a'. Name the classes"):
+        NoiseTransitionDisplay.from_predictions([0, 1], ["a", "b"])
+    with pytest.raises(ValueError, match="Input y_given contains NaN"):
+        NoiseTransitionDisplay.from_predictions([0, 1], [0, np.nan])
     with pytest.raises(NotFittedError):
         NoiseTransitionDisplay.from_estimator(NoiseFilteredClassifier())
     knn = KNeighborsClassifier().fit(blobs.X, blobs.y)
@@ -439,3 +445,17 @@ def test_maps_refuse_what_does_not_fit(filtered, blobs):
         EmbeddingDisplay.from_features(blobs.X, blobs.y[:9])
     with pytest.raises(ValueError, match="minimum of 3 is required"):
         EmbeddingDisplay.from_features(blobs.X[:2], blobs.y[:2])
+
+
+def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend():
+    y = np.array(["_bg", "cat"])[np.arange(6) % 2]
+    display = EmbeddingDisplay.from_features(np.eye(6), y, method="pca")
+    texts = display.axes_[-1].get_legend().get_texts()
+    assert [text.get_text().strip() for text in texts] == ["_bg", "cat"]
+
+
+def test_without_fine_tuning_there_is_no_purity_to_draw(blobs):
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(blobs.X, blobs.y)
+    display = TrainingCurveDisplay.from_estimator(clf, is_wrong=blobs.is_wrong)
+    assert display.purity is None
+    assert display.base_purity == pytest.approx(1 - blobs.is_wrong.mean())

@@ -260,3 +260,11 @@ def test_losses_that_are_never_finite_draw_an_empty_picture(fitted, axes):
     broken.losses_ = np.full(300, np.nan)
     LossMixtureDisplay.from_estimator(broken, ax=axes)
     assert bar_heights(axes).sum() == 0
+
+
+def test_a_class_without_a_mixture_is_drawn_without_warnings(blobs):
+    lone = np.r_[blobs.y, [7] * 4]
+    X = np.r_[blobs.X, blobs.X[:4] + 20]
+    with pytest.warns(CleansingWarning, match="too few for a mixture"):
+        clf = NoiseFilteredClassifier(noise_filter="gmm").fit(X, lone)
+    LossMixtureDisplay.from_estimator(clf)

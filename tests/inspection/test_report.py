@@ -9,6 +9,7 @@ import json
 import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from support import tiny
 
 from sklearn_turn import (
+    GMMNoiseFilter,
     NoiseChannelFilter,
     NoiseFilteredClassifier,
     TURNClassifier,
@@ -362,3 +364,10 @@ def test_of_a_large_transition_matrix_the_largest_cells(tmp_path):
     wrong = clf.suggested_labels_ != y
     pairs = len(set(zip(y[wrong], clf.suggested_labels_[wrong], strict=True)))
     assert cells["n_left_out"] == pairs - 5000
+
+
+def test_parameters_may_be_numpys(blobs, tmp_path):
+    clf = NoiseFilteredClassifier(noise_filter=GMMNoiseFilter(tau=np.float32(0.5)))
+    clf.fit(blobs.X, blobs.y)
+    path = export_report(clf, blobs.X, blobs.y, tmp_path / "report.html")
+    assert "0.5" in Path(path).read_text()

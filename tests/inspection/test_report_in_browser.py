@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import re
 import shutil
 import time
@@ -581,3 +582,33 @@ def test_thousands_of_suspects_are_shown_a_page_at_a_time(driver, tmp_path):
     elements = page.execute_script("return document.querySelectorAll('*').length")
     assert elements < 20_000
     assert complaints(page) == []
+
+
+def test_marks_of_another_fit_and_another_tab_stay(driver, page, report):
+    key = driver.execute_script("return Object.keys(localStorage)[0]")
+
+    def stored():
+        return json.loads(driver.execute_script(f"return localStorage['{key}']"))
+
+    # A mark of a sample that this report does not list, one made in another tab since,
+    # and one of a suggestion that another fit made.
+    press_on(page, 0, "w")
+    sample = cards(page)[0].get_attribute("aria-label").split(":")[0].split()[-1]
+    marked = stored()
+    assert list(marked) == [sample]
+    assert marked[sample]["label"] == label_shown(page, 0)
+    others = {"999999": {"mark": "right", "label": None}}
+    others[sample] = {"mark": "wrong", "label": ""}
+    driver.execute_script(
+        f"localStorage['{key}'] = arguments[0]", json.dumps({**marked, **others})
+    )
+    press_on(page, 1, "r")
+    assert stored().items() >= others.items() and len(stored()) == 3
+    opened(driver, report[0], keep_marks=True)
+    assert stored().items() >= others.items() and len(stored()) == 3
+    assert text(driver, "#progress").startswith("2 of")
+    assert label_shown(driver, 0) == ""
+
+
+def label_shown(page, place):
+    return cards(page)[place].find_element(by.TAG_NAME, "select").get_attribute("value")

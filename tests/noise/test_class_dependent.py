@@ -167,3 +167,9 @@ def test_pair_flip_goes_to_the_next_sorted_class():
 def test_unusable_class_map(kwargs, message):
     with pytest.raises(ValueError, match=message):
         noise.asymmetric(["cat", "dog"], 0.4, **kwargs)
+
+
+@pytest.mark.parametrize("class_map", [[1, 0], "cyclic", None])
+def test_a_map_of_classes_is_a_dict(class_map):
+    with pytest.raises(ValueError, match="must be 'blocks' or a dict"):
+        noise.asymmetric([0, 1], 0.4, class_map=class_map)

@@ -76,3 +76,8 @@ def test_rows_in_half_precision():
 def test_unusable_matrices(T, message):
     with pytest.raises(ValueError, match=message):
         from_transition_matrix(["cat", "dog", "cat"], T)
+
+
+def test_codes_and_names_are_not_compared():
+    with pytest.raises(ValueError, match="y_true and y_noisy are of two types, 0 and"):
+        transition_matrix([0, 1, 0], ["0", "1", "1"])

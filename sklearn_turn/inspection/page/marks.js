@@ -52,7 +52,7 @@ class Marks {
       const label = labels.has(kept?.label) ? kept.label : null;
       if (known) this.byIndex.set(Number(index), { mark: kept.mark, label });
     }
-    this.write();
+    this.store.write(this.store.read()); // tells whether it works
   }
 
   get size() {
@@ -73,15 +73,21 @@ class Marks {
 
   set(row, mark, label = null) {
     const index = this.data.index[row];
+    // What is seen is kept: another fit may suggest something else.
+    const seen = mark === "wrong" ? (label ?? this.label(row)) : label;
     if (mark === null) this.byIndex.delete(index);
-    else this.byIndex.set(index, { mark, label });
-    this.write();
+    else this.byIndex.set(index, { mark, label: seen });
+    this.write(index);
     this.unsaved = true;
     this.onChange();
   }
 
-  write() {
-    this.store.write(Object.fromEntries(this.byIndex));
+  // Marks of samples that this page does not list, or that were made on another page
+  // of these data, stay as they are.
+  write(index) {
+    const { [index]: _, ...others } = this.store.read();
+    const mark = this.byIndex.get(index);
+    this.store.write(mark ? { ...others, [index]: mark } : others);
   }
 
   csv() {

@@ -176,7 +176,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         losses = _losses(proba, codes)
         evidence["losses"] = losses[:, None]
         # As in scikit-learn's log_loss; NaN stays NaN.
-        evidence["log_proba"] = np.log(np.maximum(proba, np.finfo(proba.dtype).eps))
+        least = np.finfo(np.float64).eps
+        evidence["log_proba"] = np.log(np.maximum(proba.astype(np.float64), least))
         fitted = fit_filter(noise_filter, evidence, labels)
         predicted = proba.argmax(axis=1)
         suggested = suggested_codes(fitted, predicted, codes, classes)

@@ -22,7 +22,6 @@ from .selection.protocol import (
     evidence_of,
     fit_filter,
     make_filter,
-    with_noise_rate,
 )
 from .steps import (
     check_fine_tune,
@@ -232,12 +231,12 @@ class TURNClassifier(
         # While the backbone is untouched, the first cleansing needs no pass over it.
         refine: Any = None
         evidence: Any = None
+        rate = None
         if n_folds is not None and self.lp_epochs:
             refine = OutOfFoldEvidence(task, self, loss, n_folds)
             evidence = refine.first()
             if earlier is not None:
-                rate = earlier.noise_rate(task.labels)
-                noise_filter = with_noise_rate(noise_filter, rate)
+                rate = earlier.noise_rate(noise_filter, task.labels)
         elif earlier is not None and not earlier.is_frozen:
             pass  # the network is asked, as before all other epochs
         elif probe is None:
@@ -253,6 +252,7 @@ class TURNClassifier(
             label_correction=label_correction,
             first_evidence=evidence,
             refine=refine,
+            noise_rate=rate,
             classes=task.classes,
             random_state=task.random_state,
         )

@@ -129,9 +129,10 @@ class Earlier:
         scale, head = copy.deepcopy((module.scale, module.head))
         return Start(scale.cpu(), head.cpu())
 
-    def noise_rate(self, labels: NDArray[Any]) -> float | None:
-        """Noise rate that was found in labels, if these are the same."""
-        if not np.array_equal(self.labels, labels):
+    def noise_rate(self, noise_filter: Any, labels: NDArray[Any]) -> float | None:
+        """Noise rate that such a filter found in labels, if these are the same."""
+        is_same = type(noise_filter) is type(self.noise_filter)
+        if not (is_same and np.array_equal(self.labels, labels)):
             return None
         held = getattr(self.noise_filter, "noise_rate", None)
         return getattr(self.noise_filter, "noise_rate_", None) if held is None else held

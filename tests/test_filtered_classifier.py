@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -484,3 +485,15 @@ def test_suggested_labels_are_better_than_given_ones(noise_filter, blobs):
     np.testing.assert_array_equal(clf.given_labels_, blobs.y)
     right = clf.suggested_labels_ == blobs.y_true
     assert right.mean() > 0.9 > (blobs.y == blobs.y_true).mean()
+
+
+def test_features_in_single_precision_find_as_many_labels():
+    # Their classifiers give probabilities in single precision, with many zeros.
+    rng = np.random.RandomState(1)
+    y_true = rng.randint(10, size=1500)
+    X = 0.8 * rng.normal(size=(10, 128))[y_true] + rng.normal(size=(1500, 128))
+    y = symmetric(y_true, 0.05, random_state=0)
+    clf = NoiseFilteredClassifier(LinearDiscriminantAnalysis(), "channel", cv=3)
+    for dtype in (np.float32, np.float64):
+        found = clf.fit(X.astype(dtype), y)
+        assert found.noise_filter_.noise_rate_ == pytest.approx(0.05, abs=0.01)

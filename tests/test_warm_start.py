@@ -305,3 +305,21 @@ def test_the_checkpoint_of_the_fit_before_is_not_gone_on_with(images, tmp_path):
     # A fit that was stopped may be asked to go on from itself later on.
     fresh = tiny(warm_start=False, checkpoint=tmp_path).fit(images.X, images.y)
     assert_equal_weights(weights(fresh), weights(clf))
+
+
+def test_a_rate_found_with_poor_features_rises(blobs):
+    # A probe that hardly learned finds no wrong label; a better one does.
+    clf = TURNClassifier(
+        random_state=0, fft_epochs=1, lp_epochs=1, lp_lr=1e-6, lp_warmup_epochs=0
+    ).fit(blobs.X, blobs.y)
+    assert clf.clean_mask_.all()
+    clf.set_params(warm_start=True, lp_epochs=20, lp_lr=None, fft_epochs=2)
+    clf.fit(blobs.X, blobs.y)
+    assert clf.noise_filter_.noise_rate_ == pytest.approx(0.3, abs=0.05)
+
+
+def test_the_rate_of_another_filter_is_none_of_the_channels(blobs):
+    clf = TURNClassifier(noise_filter="gmm", random_state=0, fft_epochs=1)
+    clf.fit(blobs.X, blobs.y)
+    clf.set_params(warm_start=True, noise_filter="channel").fit(blobs.X, blobs.y)
+    assert clf.noise_filter_.noise_rate is None

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import expit, log_softmax, logit
+from scipy.special import expit, log_softmax, logsumexp, softmax
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
@@ -91,7 +91,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     temperature_ : float
         t: above 1, the classifier was too sure of itself.
     prior_strength_ : float
-        The strength used.
+        The strength used; infinity where no noise is found.
     n_iter_ : int
         Rounds of expectation-maximisation used.
     n_features_in_ : int
@@ -108,6 +108,10 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     sample. Noise that the classifier has learned is hidden as well: mistakes of people
     on images that look like the other class, and a class's mistakes that are all alike
     and nearly as frequent as its right labels.
+
+    Predictions must take the classes to be as frequent as they are. Those of a
+    classifier with balanced class weights do not, and right labels of frequent classes
+    then look wrong.
 
     Fitting takes six to seven times the memory of X in float64, some 50 bytes per
     sample and class: for millions of samples of a thousand classes use
@@ -185,7 +189,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Warns
         -----
         CleansingWarning
-            If the predictions are little better than chance.
+            If the predictions are little better than chance, for 200 samples or more.
         """
         X, labels = self._check(X, y, reset=True)
         self.classes_, codes = encode_labels(labels)
@@ -222,12 +226,11 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.n_iter_ = channel.n_iter
         # Each sample's probabilities by the matrix that was fitted without it.
         noise = channel.matrices[fold, :, codes]
-        posterior = _posterior(log_proba, channel.temperature, noise)
+        log_joint = _log_joint(log_proba, channel.temperature, noise)
         self.offset_ = 0.0
         if self.noise_rate is not None:
-            given = posterior[np.arange(len(codes)), codes]
-            self.offset_ = _offset(given, 1.0 - self.noise_rate)
-        self.label_proba_ = _shifted(posterior, codes, self.offset_)
+            self.offset_ = _offset(_log_odds(log_joint, codes), 1.0 - self.noise_rate)
+        self.label_proba_ = _posterior(log_joint, codes, self.offset_)
         self.clean_proba_ = self.label_proba_[np.arange(len(codes)), codes]
         self.suggested_labels_ = self.classes_[self.label_proba_.argmax(axis=1)]
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
@@ -244,7 +247,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             Log-probabilities, as in :meth:`fit`.
         y : array-like of shape (n_samples,), default=None
             Given labels. Without them, the probability that a label which the channel
-            gives such a sample is right.
+            gives such a sample is right, whatever ``noise_rate`` is.
 
         Returns
         -------
@@ -288,8 +291,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         X, labels = self._check(X, y, reset=False)
         codes = encode_known(labels, self.classes_)
         noise = self.transition_matrix_.T[codes]
-        posterior = _posterior(self._log_proba(X), self.temperature_, noise)
-        return _shifted(posterior, codes, self.offset_)
+        log_joint = _log_joint(self._log_proba(X), self.temperature_, noise)
+        return _posterior(log_joint, codes, self.offset_)
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None
@@ -312,7 +315,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     def _log_proba(self, X: Floats) -> Floats:
         """``X`` checked, normalised, and finite."""
         checked = check_log_proba(X, len(self.classes_))
-        log_proba: Floats = log_softmax(np.maximum(checked, _LEAST_LOG_PROBA), axis=1)
+        # What is finite stays: its scale is a matter of the temperature.
+        least = min(_LEAST_LOG_PROBA, checked[np.isfinite(checked)].min())
+        log_proba: Floats = log_softmax(np.maximum(checked, least), axis=1)
         return log_proba
 
     def __sklearn_tags__(self) -> Tags:
@@ -321,8 +326,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _posterior(log_proba: Floats, temperature: float, noise: Floats) -> Floats:
-    """Bayes' rule: a class's probability times that of the given label under it.
+def _log_joint(log_proba: Floats, temperature: float, noise: Floats) -> Floats:
+    """Logarithm of a class's probability times that of the given label under it.
 
     Parameters
     ----------
@@ -331,38 +336,38 @@ def _posterior(log_proba: Floats, temperature: float, noise: Floats) -> Floats:
     noise : ndarray of shape (n_samples, n_classes)
         Probability of each sample's label, were each class the true one.
     """
-    joint = np.exp(log_softmax(log_proba / temperature, axis=1)) * noise
-    posterior: Floats = joint / joint.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        joint: Floats = log_softmax(log_proba / temperature, axis=1) + np.log(noise)
+    return joint
+
+
+def _posterior(log_joint: Floats, codes: NDArray[np.intp], offset: float) -> Floats:
+    """Bayes' rule, with the log-odds of the given labels shifted; changes its input."""
+    log_joint[np.arange(len(codes)), codes] += offset
+    posterior: Floats = softmax(log_joint, axis=1)
     return posterior
 
 
-def _offset(given: Floats, mean: float) -> float:
-    """Log-odds to add to probabilities so that they have a mean.
+def _log_odds(log_joint: Floats, codes: NDArray[np.intp]) -> Floats:
+    """Log-odds of the given labels, also of those whose probability rounds to 1."""
+    rows = np.arange(len(codes))
+    others = log_joint.copy()
+    others[rows, codes] = -np.inf
+    log_odds: Floats = log_joint[rows, codes] - logsumexp(others, axis=1)
+    return log_odds
 
-    Certain ones stay as they are; if they alone exceed the mean, the nearest is found.
+
+def _offset(log_odds: Floats, mean: float) -> float:
+    """What to add to log-odds so that the probabilities have a mean.
+
+    Infinite ones stay as they are; if they alone exceed the mean, the nearest is found.
     """
-    log_odds = logit(given)
 
     def excess(offset: float) -> float:
         return float(expit(log_odds + offset).mean() - mean)
 
-    if excess(-_MOST) >= 0:
-        return -_MOST
-    return _MOST if excess(_MOST) <= 0 else float(brentq(excess, -_MOST, _MOST))
-
-
-# Beyond this, probabilities are 0 and 1 in double precision.
-_MOST = 700.0
-
-
-def _shifted(posterior: Floats, codes: NDArray[np.intp], offset: float) -> Floats:
-    """Posterior with the log-odds of the given labels shifted."""
-    if offset == 0:
-        return posterior
-    rows = np.arange(len(codes))
-    given = posterior[rows, codes]
-    wanted = expit(logit(given) + offset)
-    rest = np.divide(1 - wanted, 1 - given, out=np.zeros_like(given), where=given < 1)
-    shifted: Floats = posterior * rest[:, None]
-    shifted[rows, codes] = wanted
-    return shifted
+    # Beyond 700, probabilities are 0 and 1 in double precision.
+    most = 700.0 + np.abs(log_odds[np.isfinite(log_odds)]).max(initial=0.0)
+    if excess(-most) >= 0:
+        return -most
+    return most if excess(most) <= 0 else float(brentq(excess, -most, most))

@@ -71,7 +71,7 @@ class CORESNoiseFilter(BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_classes)
             Log-probabilities, columns in the order of the sorted distinct labels.
-            Minus infinity counts as -35.
+            What is below -35 counts as -35.
         y : array-like of shape (n_samples,)
             Given labels.
 

@@ -48,13 +48,17 @@ def suggested_codes(
 
 
 def label_posterior(
-    noise_filter: Any, evidence: Mapping[str, NDArray[Any]], codes: Ints
+    noise_filter: Any,
+    evidence: Mapping[str, NDArray[Any]],
+    codes: Ints,
+    suggested: Ints,
 ) -> Floats:
     """Probability of each true class of the samples: soft labels to train on.
 
     A filter that sets ``label_proba_`` is followed. Of others, the given label counts
-    with the probability w that it is clean and the classifier's prediction p with the
-    rest, w y + (1 - w) p, the co-refinement of DivideMix.
+    with the probability w that it is clean, and with the rest the label that the filter
+    suggests, or the classifier's prediction p where it suggests none: w y + (1 - w) p,
+    the co-refinement of DivideMix.
 
     Parameters
     ----------
@@ -64,6 +68,8 @@ def label_posterior(
         With "log_proba" unless the filter sets ``label_proba_``.
     codes : ndarray of shape (n_samples,), int
         Of the given labels.
+    suggested : ndarray of shape (n_samples,), int
+        By :func:`suggested_codes`.
 
     Returns
     -------
@@ -77,7 +83,11 @@ def label_posterior(
     posterior: Floats | None = getattr(noise_filter, "label_proba_", None)
     if posterior is not None:
         return posterior
-    clean = noise_filter.clean_proba_
-    posterior = (1 - clean)[:, None] * np.exp(evidence["log_proba"])
-    posterior[np.arange(len(codes)), codes] += clean
+    clean, rows = noise_filter.clean_proba_, np.arange(len(codes))
+    proba = np.exp(evidence["log_proba"])
+    if hasattr(noise_filter, "suggested_labels_"):
+        proba = np.zeros_like(proba)
+        proba[rows, suggested] = 1.0
+    posterior = (1 - clean)[:, None] * proba
+    posterior[rows, codes] += clean
     return posterior

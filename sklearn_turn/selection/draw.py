@@ -40,7 +40,8 @@ def draw_balanced(
         return chosen
     counts = np.bincount(y[chosen])
     factor = 1.0 if balance == "min" else float(balance)
-    limit = int(factor * counts[counts > 0].min())
+    # 1.15 * 100 is less than 115 by rounding.
+    limit = int(factor * counts[counts > 0].min() + 1e-9)
     # One shuffle, then the rank of each sample within its class: no loop over classes.
     chosen = random_state.permutation(chosen)
     by_class = np.argsort(y[chosen], kind="stable")

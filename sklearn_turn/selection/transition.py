@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import entropy
@@ -34,11 +36,12 @@ _STEP = 0.75
 # Cost of each octave squared away from 1, in nats: in all, and at least per sample,
 # which is more than expectation-maximisation leaves open. Symmetric noise and doubts
 # explain the labels of certain predictions alike; these then stay as they are.
-_PULL, _PULL_PER_SAMPLE = 0.25, 1e-4
+_PULL, _PULL_PER_SAMPLE = 0.5, 1e-4
 # Nats of the likelihood of all held-out labels by which noise must explain them better
 # than no noise does: one rate, and whole matrices, of which several are tried. Where
-# predictions are poor, any rate explains them about as well as doubts do.
-_RATE_GAIN, _MATRIX_GAIN = 0.5, 3.0
+# predictions are poor, any rate explains them about as well as doubts do; a higher one,
+# with a prior of Beta(1, 10), has to do so better.
+_RATE_GAIN, _MATRIX_GAIN, _PRIOR = 0.75, 4.0, 9.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
 _ENOUGH = 10_000_000
@@ -153,6 +156,7 @@ def says_little(channel: Channel, codes: Ints) -> bool:
 def _is_likely(channel: Channel, none: Channel, blocks: Blocks) -> bool:
     """Whether noise explains labels better than doubts, and than chance."""
     least = _RATE_GAIN if np.isinf(channel.strength) else _MATRIX_GAIN
+    least -= _PRIOR * float(np.log(np.diag(channel.matrices[-1]).mean()))
     gain = _penalised(blocks, none) - _penalised(blocks, channel)
     enough = len(blocks.fold) * gain >= least
     return enough and not says_little(channel, blocks.codes)
@@ -223,28 +227,35 @@ def fit_matrices(
 
 def _without_noise(blocks: Blocks, n_folds: int) -> Channel:
     """The channel that passes all labels on, with the temperature that suits it."""
-    rows, n_classes = np.arange(len(blocks.fold)), blocks.log_proba.shape[1]
+    n, n_classes = blocks.log_proba.shape
+    rows = np.arange(n)
     matrices = _uniform_noise(np.full(n_folds + 1, _LEAST_RATE), n_classes)
 
-    def channel(octave: float) -> Channel:
+    def by_fold(octave: float) -> Floats:
         proba = log_softmax(blocks.log_proba / 2.0**octave, axis=1)
-        mean = float(proba[rows, blocks.codes].mean())
-        return Channel(
-            matrices=matrices.transpose(1, 2, 0),
-            temperature=float(2.0**octave),
-            strength=np.inf,
-            log_likelihood=mean,
-            held_out=mean,
-            n_iter=1,
-        )
+        given = proba[rows, blocks.codes]
+        return np.bincount(blocks.fold, weights=given, minlength=n_folds) / n
 
     found = minimize_scalar(
-        lambda octave: _penalised(blocks, channel(octave)),
+        lambda octave: _pull(blocks, octave) - by_fold(octave).sum(),
         bounds=_OCTAVES[[0, -1]],
         method="bounded",
         options={"xatol": 0.05},
     )
-    return channel(found.x)
+    # As a noise rate is, the temperature is compared on samples it was not fitted to.
+    octaves = found.x + np.linspace(-2 * _STEP, 2 * _STEP, 13)
+    fine = np.linspace(octaves[0], octaves[-1], 301)
+    likely = CubicSpline(octaves, [by_fold(octave) for octave in octaves])(fine)
+    others = likely.sum(axis=1, keepdims=True) - likely
+    best = (others - _pull(blocks, fine)[:, None]).argmax(axis=0)
+    return Channel(
+        matrices=matrices.transpose(1, 2, 0),
+        temperature=float(2.0**found.x),
+        strength=np.inf,
+        log_likelihood=float(by_fold(found.x).sum()),
+        held_out=float(likely[best, np.arange(n_folds)].sum()),
+        n_iter=1,
+    )
 
 
 def _maximise(
@@ -352,5 +363,9 @@ def _loss(
 
 def _penalised(blocks: Blocks, channel: Channel) -> float:
     """Nats per sample, those for a temperature other than 1 included."""
-    pull = max(_PULL / len(blocks.fold), _PULL_PER_SAMPLE)
-    return float(pull * np.log2(channel.temperature) ** 2 - channel.held_out)
+    return float(_pull(blocks, np.log2(channel.temperature)) - channel.held_out)
+
+
+def _pull(blocks: Blocks, octave: Any) -> Any:
+    """Nats per sample that temperatures cost."""
+    return max(_PULL / len(blocks.fold), _PULL_PER_SAMPLE) * octave**2

@@ -83,7 +83,9 @@ class Cleansing(RandomOrder):
         From evidence, with the features of the network, to better evidence, which is
         then given to the filter. Not called for ``first_evidence``. A filter with a
         parameter ``noise_rate`` that is None is told, from the second cleansing on, the
-        rate it found before, unless it now finds a higher one.
+        rate it found before, unless it now finds one that is higher by a tenth.
+    noise_rate : float, default=None
+        With ``refine``, the rate that the filter found before training.
     classes : ndarray of shape (n_classes,), default=None
         Labels that the dataset's codes stand for; the filter is given these.
     random_state : int, RandomState or None, default=None
@@ -137,6 +139,7 @@ class Cleansing(RandomOrder):
         label_correction: str | None = None,
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
         refine: Callable[[Evidence], Evidence] | None = None,
+        noise_rate: float | None = None,
         classes: NDArray[Any] | None = None,
         random_state: Any = None,
     ):
@@ -146,6 +149,7 @@ class Cleansing(RandomOrder):
         self.label_correction = label_correction
         self.first_evidence = first_evidence
         self.refine = refine
+        self.noise_rate = noise_rate
         self.classes = classes
         self.random_state = random_state
 
@@ -197,7 +201,7 @@ class Cleansing(RandomOrder):
                 )
         super().on_train_begin(net, **kwargs)
         self.refine_ = self.refine
-        self.noise_rate_: float | None = None
+        self.noise_rate_ = self.noise_rate
         self.n_passes_ = 0
         self.clean_masks_: list[NDArray[np.bool_]] = []
 
@@ -326,12 +330,14 @@ class Cleansing(RandomOrder):
         clean: NDArray[np.bool_] = fitted.clean_mask_
         if self.label_correction is None:
             return None, y, clean
-        posterior = label_posterior(fitted, self.evidence_, y)
+        suggested = self.suggested_codes_
+        posterior = label_posterior(fitted, self.evidence_, y, suggested)
         if self.label_correction == "soft":
             codes, used = posterior.argmax(axis=1), np.ones(len(y), dtype=bool)
             return posterior.astype(np.float32), codes, used
-        sure = posterior.max(axis=1) > getattr(fitted, "tau", 0.5)
-        codes = np.where(clean, y, posterior.argmax(axis=1))
+        proba = posterior[np.arange(len(y)), suggested]
+        sure = proba > getattr(fitted, "tau", 0.5)
+        codes = np.where(clean, y, suggested)
         used = clean | sure
         if not clean.any():  # which was warned of; the evidence says nothing
             codes, used = y, np.ones(len(y), dtype=bool)

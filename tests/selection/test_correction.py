@@ -17,10 +17,17 @@ CLASSES = np.array(["ant", "bee", "cat"])
 def test_posterior_of_a_filter_without_one_mixes_label_and_prediction():
     proba = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
     fitted = SimpleNamespace(clean_proba_=np.array([0.25, 1.0]))
-    found = label_posterior(fitted, {"log_proba": np.log(proba)}, np.array([2, 1]))
+    codes = np.array([2, 1])
+    found = label_posterior(fitted, {"log_proba": np.log(proba)}, codes, codes)
     expected = [[0.75 * 0.7, 0.75 * 0.2, 0.75 * 0.1 + 0.25], [0, 1, 0]]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_allclose(found.sum(axis=1), 1)
+    # One that suggests labels is followed in these.
+    fitted.suggested_labels_ = CLASSES[[0, 1]]
+    found = label_posterior(
+        fitted, {"log_proba": np.log(proba)}, codes, np.array([0, 1])
+    )
+    np.testing.assert_allclose(found, [[0.75, 0, 0.25], [0, 1, 0]])
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def channel():
 
 def test_posterior_of_the_channel_is_its_own(channel):
     evidence = {"log_proba": channel.log_proba}
-    found = label_posterior(channel.fitted, evidence, channel.codes)
+    found = label_posterior(channel.fitted, evidence, channel.codes, channel.codes)
     np.testing.assert_array_equal(found, channel.fitted.label_proba_)
 
 

@@ -418,6 +418,34 @@ class Channel(BaseEstimator):
         return self
 
 
+class Suggests(BaseEstimator):
+    """A filter that doubts the first ten labels and suggests the last class."""
+
+    evidence = "losses"
+
+    def fit(self, X, y):
+        doubted = np.arange(len(y)) < 10
+        self.clean_proba_ = np.where(doubted, 0.05, 0.9)
+        self.clean_mask_ = ~doubted
+        self.suggested_labels_ = np.where(doubted, 2, y)
+        return self
+
+
+def test_what_a_filter_suggests_is_trained_on(numbered):
+    trained = []
+
+    class Watched(Cleansing):
+        def on_train_end(self, net, **kwargs):
+            trained.append(net.targets_.clone())
+            super().on_train_end(net, **kwargs)
+
+    cleansing = Watched(Suggests(), label_correction="hard", balance=None)
+    one_step(numbered, cleansing)
+    y = numbered[1]
+    np.testing.assert_array_equal(trained[0], np.where(np.arange(len(y)) < 10, 2, y))
+    assert len(cleansing.kept_indices_) == len(y)
+
+
 class Wants(Fixed):
     """A filter that asks for evidence of a kind."""
 

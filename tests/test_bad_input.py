@@ -235,7 +235,7 @@ def test_a_frame_with_one_column_of_paths(images, png_files):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"path": png_files})
     for fit in (tiny().fit, FeatureExtractor("letters").fit):
-        with pytest.raises(TypeError, match=r"Pass the column: X\['path'\]"):
+        with pytest.raises(TypeError, match=r"Pass that column: X\['path'\]"):
             fit(frame, images.y)
     assert tiny().fit(frame["path"], images.y).predict(frame["path"]).shape == (60,)
 

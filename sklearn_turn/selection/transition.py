@@ -38,9 +38,8 @@ _STEP = 0.75
 # explain the labels of certain predictions alike; these then stay as they are.
 _PULL, _PULL_PER_SAMPLE = 0.5, 1e-4
 # Nats of the likelihood of all held-out labels by which noise must explain them better
-# than no noise does: one rate, and whole matrices, of which several are tried. Where
-# predictions are poor, any rate explains them about as well as doubts do; a higher one,
-# with a prior of Beta(1, 10), has to do so better.
+# than no noise does: one rate, with a prior of Beta(1, 10), since any rate explains poor
+# predictions about as well as doubts do; whole matrices, of which several are tried.
 _RATE_GAIN, _MATRIX_GAIN, _PRIOR = 0.75, 4.0, 9.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
@@ -155,8 +154,9 @@ def says_little(channel: Channel, codes: Ints) -> bool:
 
 def _is_likely(channel: Channel, none: Channel, blocks: Blocks) -> bool:
     """Whether noise explains labels better than doubts, and than chance."""
-    least = _RATE_GAIN if np.isinf(channel.strength) else _MATRIX_GAIN
-    least -= _PRIOR * float(np.log(np.diag(channel.matrices[-1]).mean()))
+    least = _MATRIX_GAIN
+    if np.isinf(channel.strength):
+        least = _RATE_GAIN - _PRIOR * float(np.log(channel.matrices[-1, 0, 0]))
     gain = _penalised(blocks, none) - _penalised(blocks, channel)
     enough = len(blocks.fold) * gain >= least
     return enough and not says_little(channel, blocks.codes)

@@ -38,8 +38,8 @@ _STEP = 0.75
 # explain the labels of certain predictions alike; these then stay as they are.
 _PULL, _PULL_PER_SAMPLE = 0.5, 1e-4
 # Nats of the likelihood of all held-out labels by which noise must explain them better
-# than no noise does: one rate, with a prior of Beta(1, 10), since any rate explains poor
-# predictions about as well as doubts do; whole matrices, of which several are tried.
+# than no noise does. One rate pays for a prior of Beta(1, 10) too, since any rate
+# explains poor predictions about as well as doubts do; of matrices several are tried.
 _RATE_GAIN, _MATRIX_GAIN, _PRIOR = 0.75, 4.0, 9.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.

@@ -106,7 +106,8 @@ def test_table_of_paths(folder, samples, tmp_path, capsys, monkeypatch):
         writer.writerow(["id", "label", "path"])
         for i, path in enumerate(files):
             name = path if i % 2 else path.relative_to(folder)
-            writer.writerow([i, path.parent.name, name])
+            # A space after a comma is no part of a label.
+            writer.writerow([i, f" {path.parent.name}", name])
     assert run(folder / "labels.csv", "--csv", "table.csv") == 0
     from_table = capsys.readouterr().out
     assert run(folder, "--csv", "folder.csv") == 0

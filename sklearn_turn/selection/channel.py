@@ -316,7 +316,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         """``X`` checked, normalised, and finite."""
         checked = check_log_proba(X, len(self.classes_))
         # What is finite stays: its scale is a matter of the temperature.
-        least = min(_LEAST_LOG_PROBA, checked[np.isfinite(checked)].min())
+        least = checked.min(initial=_LEAST_LOG_PROBA, where=np.isfinite(checked))
         log_proba: Floats = log_softmax(np.maximum(checked, least), axis=1)
         return log_proba
 

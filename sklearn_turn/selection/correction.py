@@ -83,11 +83,12 @@ def label_posterior(
     posterior: Floats | None = getattr(noise_filter, "label_proba_", None)
     if posterior is not None:
         return posterior
-    clean, rows = noise_filter.clean_proba_, np.arange(len(codes))
-    proba = np.exp(evidence["log_proba"])
+    log_proba = evidence["log_proba"]
     if hasattr(noise_filter, "suggested_labels_"):
-        proba = np.zeros_like(proba)
-        proba[rows, suggested] = 1.0
+        proba = np.eye(log_proba.shape[1])[suggested]
+    else:
+        proba = np.exp(log_proba)
+    clean = noise_filter.clean_proba_
     posterior = (1 - clean)[:, None] * proba
-    posterior[rows, codes] += clean
+    posterior[np.arange(len(codes)), codes] += clean
     return posterior

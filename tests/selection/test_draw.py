@@ -46,3 +46,9 @@ def test_balanced_draw_of_nothing_is_empty():
     nothing = np.zeros(6, dtype=bool)
     drawn = draw_balanced(nothing, np.arange(6) % 2, "min", np.random.RandomState(0))
     assert len(drawn) == 0
+
+
+def test_a_share_of_the_smallest_class_is_not_rounded_down():
+    y = np.repeat([0, 1], [100, 200])
+    drawn = draw_balanced(np.ones(300, bool), y, 1.15, np.random.RandomState(0))
+    assert np.bincount(y[drawn]).tolist() == [100, 115]

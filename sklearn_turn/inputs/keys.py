@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 KEY = np.dtype("S16")
 
+#: How files are turned into pixels; raised with every change, so that features of files
+#: read otherwise are computed again. 2: turned upright by their EXIF data, or as stored
+#: where these cannot be read.
+_DECODING = 2
+
 
 def content_key(*parts: NDArray[Any] | bytes | str) -> bytes:
     """Key of a sample, 16 bytes, by all that decides its features.
@@ -36,8 +41,10 @@ def content_key(*parts: NDArray[Any] | bytes | str) -> bytes:
 def file_key(path: str | os.PathLike[str]) -> bytes:
     """Key of a file, 16 bytes, by absolute path, size and modification time (ns).
 
-    The file is not opened; new content of the same size and time goes unnoticed.
+    The file is not opened; new content of the same size and time goes unnoticed. How
+    this version reads files counts too.
     """
     status = os.stat(path)
     name = os.fsencode(os.path.abspath(path))
-    return content_key("file", name, f"{status.st_size} {status.st_mtime_ns}")
+    seen = f"{status.st_size} {status.st_mtime_ns} {_DECODING}"
+    return content_key("file", name, seen)

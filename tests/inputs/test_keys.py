@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from sklearn_turn.inputs import keys
 from sklearn_turn.inputs.keys import content_key, file_key
 
 
@@ -56,6 +57,14 @@ def test_file_key_follows_path_size_and_time(tmp_path, monkeypatch):
     twin.write_bytes(b"one")
     os.utime(twin, ns=(0, 10**18))
     assert file_key(twin) != key
+
+
+def test_file_key_follows_how_files_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(b"one")
+    key = file_key(path)
+    monkeypatch.setattr(keys, "_DECODING", keys._DECODING + 1)
+    assert file_key(path) != key
 
 
 def test_file_key_of_a_missing_file(tmp_path):

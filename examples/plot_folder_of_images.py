@@ -115,7 +115,8 @@ print(f"{(~is_right).sum()} of the {n_wrong} wrong labels are among the first 15
 
 from sklearn_turn.inspection import apply_corrections
 
-corrected, dropped = apply_corrections(given, Path(temporary.name) / "marks.csv")
+marks = Path(temporary.name) / "marks.csv"
+corrected, dropped = apply_corrections(given, marks, paths=photos.data)
 print(f"{(corrected != true_labels).sum()} wrong labels are left")
 
 for name, labels_used in {"as they were": given, "corrected": corrected}.items():

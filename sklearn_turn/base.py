@@ -51,7 +51,7 @@ from .training.inference import forward_batches
 from .training.modules import AfterFeatures
 from .training.net import Net
 from .validation import validated_fit
-from .warm_start import Earlier, whole_history
+from .warm_start import Earlier, glimpse, name_of, whole_history
 
 Mask = NDArray[np.bool_]
 
@@ -256,6 +256,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             "input_shape_": task.source.item_shape,
             "_is_frozen": result.is_frozen,
             "_is_raw": task.source.is_raw,
+            "_backbone_name": name_of(self.backbone),
         }
         if task.source.is_raw:
             like: Any = task.source.load([0])
@@ -264,6 +265,9 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             published["probe_"] = result.probe
         if result.selection is not None:
             published |= result.selection.attributes(used)
+        if result.selection is not None and result.selection.noise_rate is not None:
+            published["_noise_rate"] = result.selection.noise_rate
+            published["_glimpse"] = glimpse(task.source)
         if result.selection is not None and result.selection.suggested is not None:
             suggested = published["suggested_labels_"] = y.copy()
             suggested[used] = task.classes[result.selection.suggested]

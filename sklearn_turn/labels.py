@@ -93,8 +93,13 @@ def plain_labels(y: Any) -> Any:
     -------
     array-like
     """
-    plain = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
-    return y if plain is None or y.isna().any() else np.asarray(y, dtype=plain)
+    # A data frame of one column has its type there.
+    is_frame = hasattr(y, "iloc") and np.ndim(y) == 2 and y.shape[1] == 1
+    column = y.iloc[:, 0] if is_frame else y
+    plain = getattr(getattr(column, "dtype", None), "numpy_dtype", None)
+    if plain is None or column.isna().any():
+        return y
+    return np.asarray(column, dtype=plain).reshape(np.shape(y))
 
 
 def _kind(label: Any) -> type:

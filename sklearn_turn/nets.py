@@ -16,6 +16,7 @@ from .parameters import FineTuneParameters, ProbeParameters
 from .processes import ALONE
 from .task import Task
 from .training.batches import RandomOrder, RowBatches, on_device
+from .training.evidence import OUT_OF_ORDER
 from .training.modules import Classifier
 from .training.net import Diverged, Net, diverged
 from .training.optimizers import make_optimizer
@@ -222,6 +223,13 @@ def check_fine_tune_options(
     """
     extra = parameters.fft_params or {}
     _check_net_options("fft_params", extra, "fft_epochs")
+    for name in ("fft_optimizer", "fft_weight_decay"):
+        if "optimizer" in extra and getattr(parameters, name) is not None:
+            raise ValueError(
+                f"fft_params holds an optimizer, so that {name} has no effect. Leave "
+                f"{name} at None; options go into fft_params, such as "
+                "'optimizer__weight_decay'."
+            )
     added = [_callback(entry) for entry in extra.get("callbacks") or []]
     if selects and any(isinstance(callback, RandomOrder) for callback in added):
         raise ValueError(
@@ -245,6 +253,12 @@ def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) 
             raise ValueError(
                 f"{name} holds {key!r}, but the estimator chooses the samples of each "
                 "epoch. For another choice, pass a callback derived from Cleansing."
+            )
+    for key in (f"iterator_valid__{option}" for option in OUT_OF_ORDER):
+        if extra.get(key) not in (None, False):
+            raise ValueError(
+                f"{name} holds {key!r}, but every sample has to be asked once, in "
+                "order. Remove it."
             )
     ours = sorted(key for key in extra if key.split("__")[0] in _OURS)
     if ours:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from numbers import Integral, Real
@@ -291,6 +292,18 @@ class LossParameters:
             self._loss(n_samples=1, n_classes=2, n_visits=1)
         else:
             torch_criterion(self.loss)
+
+    def _warn_if_unused(self, n_epochs: int, n_warmup: int, prefix: str) -> None:
+        """Warn of a loss that no epoch is left for."""
+        if 0 < n_epochs <= n_warmup and not (
+            isinstance(self.loss, str) and self.loss == "ce"
+        ):
+            warnings.warn(
+                f"All {n_epochs} epochs are warm-up with cross-entropy, so that "
+                f"loss={self.loss!r} is not used: raise {prefix}_epochs above "
+                f"{prefix}_warmup_epochs={n_warmup}, or lower that.",
+                stacklevel=2,
+            )
 
     def _loss(self, *, n_samples: int, n_classes: int, n_visits: int) -> dict[str, Any]:
         """Options of a skorch net: ``criterion`` and ``criterion__*``.

@@ -159,15 +159,15 @@ class ReportEpoch(Callback):
 
     With it an engine follows a fit, and may stop it early. It goes into ``fft_params``,
     where ``train_split`` adds a loss on held-out samples to the numbers, and skorch's
-    ``EpochScoring`` any score. For Optuna there is ``SkorchPruningCallback`` in
-    ``optuna-integration``.
+    ``EpochScoring`` any score, if it stands before this one. For Optuna there is
+    ``SkorchPruningCallback`` in ``optuna-integration``.
 
     Parameters
     ----------
     report : callable
         Called with a dict of str to float: the numbers that ``history_`` will hold of
-        the epoch. What it raises ends the fit. ``ray.tune.report`` will do, or
-        ``mlflow.log_metrics``.
+        the epoch; after a warm start ``epoch`` counts those of this fit alone. What it
+        raises ends the fit. ``ray.tune.report`` will do, or ``mlflow.log_metrics``.
 
     Examples
     --------

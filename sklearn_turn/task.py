@@ -123,6 +123,9 @@ class Selection:
         Codes of the labels the samples should have.
     noise_filter : estimator or None
         The fitted filter.
+    noise_rate : float or None
+        What the filter found out of fold, to be held by another fit; None if it was
+        told.
     """
 
     clean_mask: NDArray[np.bool_]
@@ -130,6 +133,7 @@ class Selection:
     losses: NDArray[np.float64] | None = None
     suggested: NDArray[np.intp] | None = None
     noise_filter: Any = None
+    noise_rate: float | None = None
 
     def attributes(self, used: NDArray[np.bool_]) -> dict[str, Any]:
         """Fitted attributes, with an entry for samples that were left out too."""

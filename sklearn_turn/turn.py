@@ -213,7 +213,8 @@ class TURNClassifier(
         if label_correction:
             wanted |= {"log_proba"}
 
-        check_fine_tune(task, self, soft_labels=label_correction == "soft")
+        is_soft = self.cleansing is not None and label_correction == "soft"
+        check_fine_tune(task, self, soft_labels=is_soft)
 
         # Step 1: linear probing, on features computed once.
         earlier = task.earlier
@@ -236,7 +237,7 @@ class TURNClassifier(
             refine = OutOfFoldEvidence(task, self, loss, n_folds)
             evidence = refine.first()
             if earlier is not None:
-                rate = earlier.noise_rate(noise_filter, task.labels)
+                rate = earlier.rate_found(noise_filter, task.source, task.labels)
         elif earlier is not None and not earlier.is_frozen:
             pass  # the network is asked, as before all other epochs
         elif probe is None:
@@ -269,7 +270,11 @@ class TURNClassifier(
             n_clean = fitted.clean_mask_.sum()
             text = f"{n_clean} of {len(task.y)} labels are clean"
             tell(_LOGGER, text, verbose=task.runtime.verbose)
+        found = None
+        if refine is not None and getattr(noise_filter, "noise_rate", None) is None:
+            held = getattr(fitted, "noise_rate", None)
+            found = getattr(fitted, "noise_rate_", None) if held is None else held
         selection = Selection(
-            fitted.clean_mask_, fitted.clean_proba_, losses, suggested, fitted
+            fitted.clean_mask_, fitted.clean_proba_, losses, suggested, fitted, found
         )
         return Result(net, probe, selection, is_frozen=not self.fft_epochs)

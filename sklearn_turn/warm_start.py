@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from .backbones import Backbone
+from .backbones import Backbone, Embedder
 from .constructor import parameter, with_parameters
 from .inputs import Source
 from .nets import Start
@@ -47,6 +48,12 @@ class Earlier:
         As they were given, of the samples that were used.
     noise_filter : estimator or None
         Fitted.
+    noise_rate : float or None
+        What that filter found, unless it was told.
+    glimpse : str or None
+        Of the samples.
+    backbone : str or None
+        Its name.
     is_frozen : bool
         Whether its backbone was not trained.
     """
@@ -57,6 +64,9 @@ class Earlier:
     classes: NDArray[Any]
     labels: NDArray[Any]
     noise_filter: Any
+    noise_rate: float | None
+    glimpse: str | None
+    backbone: str | None
     is_frozen: bool
 
     @classmethod
@@ -72,6 +82,9 @@ class Earlier:
             classes=fitted["classes_"],
             labels=np.delete(fitted["given_labels_"], fitted["skipped_"]),
             noise_filter=fitted.get("noise_filter_"),
+            noise_rate=fitted.get("_noise_rate"),
+            glimpse=fitted.get("_glimpse"),
+            backbone=fitted.get("_backbone_name"),
             is_frozen=fitted["_is_frozen"],
         )
 
@@ -112,14 +125,22 @@ class Earlier:
         architecture = type(estimator)(**{**parameters, "pretrained": False})
         backbone, embed, source = architecture._prepare(source, runtime)
         tuned: Any = self.net.module_
+        cause = None
         try:
             embed.load_state_dict(tuned.embed.state_dict())
         except RuntimeError as error:
+            cause = error
+        named = self.backbone, name_of(estimator.backbone)
+        is_other = None not in named and named[0] != named[1]
+        if isinstance(embed, Embedder):
+            # Equal shapes of the weights say little: an activation has none.
+            is_other |= repr(embed.backbone) != repr(tuned.embed.backbone)
+        if cause is not None or is_other:
             raise ValueError(
                 "warm_start=True goes on from the fitted network, whose weights do not "
                 "fit the backbone and input_size that are set now. Set them back, or "
                 "set warm_start=False to begin anew."
-            ) from error
+            ) from cause
         return backbone, embed, source
 
     @property
@@ -129,13 +150,26 @@ class Earlier:
         scale, head = copy.deepcopy((module.scale, module.head))
         return Start(scale.cpu(), head.cpu())
 
-    def noise_rate(self, noise_filter: Any, labels: NDArray[Any]) -> float | None:
-        """Noise rate that such a filter found in labels, if these are the same."""
-        is_same = type(noise_filter) is type(self.noise_filter)
-        if not (is_same and np.array_equal(self.labels, labels)):
+    def rate_found(
+        self, noise_filter: Any, source: Source, labels: NDArray[Any]
+    ) -> float | None:
+        """Noise rate that such a filter found, if samples and labels are the same."""
+        if self.noise_rate is None or type(noise_filter) is not type(self.noise_filter):
             return None
-        held = getattr(self.noise_filter, "noise_rate", None)
-        return getattr(self.noise_filter, "noise_rate_", None) if held is None else held
+        if not np.array_equal(self.labels, labels):
+            return None
+        return self.noise_rate if glimpse(source) == self.glimpse else None
+
+
+def name_of(backbone: Any) -> str | None:
+    """Name of a backbone that was given by its name."""
+    return backbone if isinstance(backbone, str) else None
+
+
+def glimpse(source: Source) -> str:
+    """Digest of up to 256 samples, by which other sets of as many are told apart."""
+    some = np.unique(np.linspace(0, len(source) - 1, 256).astype(int))
+    return hashlib.sha256(b"".join(source.keys(some.tolist()))).hexdigest()
 
 
 def whole_history(

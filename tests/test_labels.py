@@ -119,6 +119,10 @@ def test_codes_are_places_among_the_sorted_labels(y):
         (pd.Series([2**53, 2**53 + 1], dtype="Int64"), np.array([2**53, 2**53 + 1])),
         (pd.array([True, False], dtype="boolean"), np.array([True, False])),
         (pd.Series([1, 0], dtype="Int8"), np.array([1, 0], dtype=np.int8)),
+        (
+            pd.DataFrame({"y": [2**53, 2**53 + 1]}, dtype="Int64"),
+            np.array([[2**53], [2**53 + 1]]),
+        ),
     ],
 )
 def test_nullable_labels_keep_their_type(y, expected):

@@ -406,6 +406,9 @@ def test_dropout_and_augmentation_are_on_while_training(on, images, blobs):
         ({"callbacks": [EarlyStopping()]}, r"EarlyStopping.*'train_split'"),
         ({"train_split": 0.2}, "ValidSplit"),
         ({"iterator_train__sampler": []}, "chooses the samples"),
+        ({"iterator_valid__shuffle": True}, "asked once, in order"),
+        ({"iterator_valid__drop_last": True}, "asked once, in order"),
+        ({"iterator_valid__sampler": []}, "asked once, in order"),
         ({"module__head": None}, "which the estimator sets itself"),
         ({"classes": [0, 1]}, "which the estimator sets itself"),
         ({"learning_rate": 0.1}, "'learning_rate', which is no argument of a skorch"),
@@ -567,3 +570,12 @@ def test_one_batch_of_all(on, images, blobs):
     options = {"batch_size": -1, "callbacks": [count]}
     tiny(cleansing=None, fft_params=options).fit(X, y)
     assert count.batches == 2
+
+
+@pytest.mark.parametrize(
+    "option", [{"fft_weight_decay": 0.1}, {"fft_optimizer": "sgd"}], ids=list
+)
+def test_options_of_an_optimizer_that_is_replaced_are_refused(option, blobs):
+    clf = FullFineTuning(fft_params={"optimizer": torch.optim.SGD}, **option)
+    with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect"):
+        clf.fit(blobs.X, blobs.y)

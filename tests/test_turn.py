@@ -391,6 +391,8 @@ def test_a_criterion_without_soft_labels_is_refused_before_any_pass(images):
     with pytest.raises(ValueError, match="MultiMarginLoss.*takes no soft labels"):
         clf.fit(images.X, images.y)
     assert tally.evaluated == 0
+    clf.set_params(cleansing=None).fit(images.X, images.y)  # corrects nothing
+    clf.set_params(cleansing="epoch")
     clf.set_params(label_correction="hard").fit(images.X, images.y)
     clf.set_params(
         label_correction="soft", fft_params={"criterion": torch.nn.CrossEntropyLoss}

@@ -7,13 +7,16 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.datasets import make_blobs
 from skorch.callbacks import Callback
 from support import Pool, Tally, pool, tiny, tuning
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_turn import NoiseChannelFilter, TURNClassifier
 from sklearn_turn.baselines import FullFineTuning
 from sklearn_turn.exceptions import CheckpointError, SkippedImageWarning
+from sklearn_turn.noise import symmetric
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_turn.exceptions.CleansingWarning"
@@ -323,3 +326,57 @@ def test_the_rate_of_another_filter_is_none_of_the_channels(blobs):
     clf.fit(blobs.X, blobs.y)
     clf.set_params(warm_start=True, noise_filter="channel").fit(blobs.X, blobs.y)
     assert clf.noise_filter_.noise_rate is None
+
+
+def of_three_folders(seed, rate):
+    """Features of 100 samples for each given label, sorted by it, as folders are."""
+    X, y_true = make_blobs(600, centers=[(-3, 0), (3, 0), (0, 4)], random_state=seed)
+    y = symmetric(y_true, rate, random_state=seed) if rate else y_true
+    rows = np.concatenate([np.flatnonzero(y == k)[:100] for k in range(3)])
+    return X[rows], y[rows]
+
+
+def test_the_noise_rate_of_other_samples_is_not_held():
+    (X, y), (other, same) = of_three_folders(0, 0.3), of_three_folders(1, 0)
+    assert_array_equal(y, same)
+    clf = TURNClassifier(lp_epochs=10, fft_epochs=1, random_state=0).fit(X, y)
+    assert clf.noise_filter_.noise_rate_ > 0.2
+    clf.set_params(warm_start=True).fit(other, same)
+    assert clf.noise_filter_.noise_rate_ < 0.05
+
+
+@pytest.mark.parametrize("fft_epochs", [0, 1])
+def test_a_noise_rate_that_was_told_is_not_held(fft_epochs, blobs):
+    told = NoiseChannelFilter(noise_rate=0.6)
+    clf = TURNClassifier(noise_filter=told, fft_epochs=fft_epochs, random_state=0)
+    clf.fit(blobs.X, blobs.y)
+    assert clf.noise_filter_.noise_rate_ == pytest.approx(0.6)
+    clf.set_params(noise_filter="channel", warm_start=True, fft_epochs=1)
+    clf.fit(blobs.X, blobs.y)
+    true_rate = (blobs.y != blobs.y_true).mean()
+    assert clf.noise_filter_.noise_rate_ == pytest.approx(true_rate, abs=0.1)
+
+
+class Activated(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 4, 4)
+        self.activation = activation
+
+    def forward(self, x):
+        return self.activation(self.convolution(x)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_another_backbone_with_weights_of_the_same_shapes(is_named, images):
+    first, second = Activated(nn.ReLU()), Activated(nn.Tanh())
+    if is_named:
+        first, second = "test_vit", "test_vit.r160_in1k"
+    params = {"input_size": 32, "augment": None, "fft_epochs": 1, "pretrained": False}
+    clf = FullFineTuning(first, random_state=0, **params)
+    clf.fit(images.X, images.y)
+    before = clf.predict_proba(images.X)
+    with pytest.raises(ValueError, match="do not fit the backbone"):
+        continued(clf, images, 1, backbone=second)
+    assert_array_equal(clf.predict_proba(images.X), before)
+    continued(clf, images, 1, backbone=first)

@@ -94,6 +94,14 @@ class CoTeaching(JointClassifier):
         legal=[StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
     )
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.noise_rate == "auto" and not self.lp_epochs:
+            raise ValueError(
+                "noise_rate='auto' is estimated by linear probes, but lp_epochs is 0. "
+                "Set it to 1 or more (20 by default), or give the noise_rate."
+            )
+
     def _rule(self, task: Task) -> JointTraining:
         rate = self.noise_rate
         if isinstance(rate, str):

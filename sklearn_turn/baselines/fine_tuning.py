@@ -70,8 +70,9 @@ class FullFineTuning(
 
     def _run(self, task: Task) -> Result:
         start, warmup_epochs = fresh_start(task), self.fft_warmup_epochs
-        if task.earlier is not None:  # whose head is not fresh
-            start, warmup_epochs = task.earlier.start, 0
+        if task.earlier is not None and not task.earlier.is_frozen:
+            start, warmup_epochs = task.earlier.start, 0  # the head is not fresh
+        self._warn_if_unused(self.fft_epochs, warmup_epochs, "fft")
         loss = self._loss(
             n_samples=len(task.y),
             n_classes=task.n_classes,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EpochScoring
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -245,6 +245,12 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
                 )
             for entry in extra.get("callbacks") or []:
                 callback = entry[1] if isinstance(entry, tuple) else entry
+                if isinstance(callback, EpochScoring) and callback.on_train:
+                    raise ValueError(
+                        f"{name} holds an EpochScoring of training batches, for which "
+                        f"{type(self).__name__} has no single prediction. Set "
+                        "on_train=False, and train_split for held-out samples."
+                    )
                 if isinstance(callback, RandomOrder):
                     raise ValueError(
                         f"{name} holds {type(callback).__name__}, which selects the "

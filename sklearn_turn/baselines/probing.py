@@ -54,6 +54,7 @@ class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
         check_probe_options(self)
 
     def _run(self, task: Task) -> Result:
+        self._warn_if_unused(self.lp_epochs, self.lp_warmup_epochs, "lp")
         loss = self._loss(
             n_samples=len(task.y),
             n_classes=task.n_classes,

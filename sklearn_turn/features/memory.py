@@ -21,7 +21,8 @@ class FeatureMemory(os.PathLike[str]):
     location : str or path-like
         Folder, made if it does not exist.
     dtype : {"float32", "float16"}, default="float32"
-        Storage type; float16 halves the space and keeps three decimal digits.
+        Storage type; float16 halves the space and keeps three decimal digits
+        of values from 6e-5 up.
     max_bytes : int or None, default=None
         Bound on the space used, at least 1 MiB; what was used longest ago goes first.
 

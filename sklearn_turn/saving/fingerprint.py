@@ -70,6 +70,8 @@ def fingerprint(
         digest.update(b"".join(source.keys(rows)))
     if labels.dtype.kind in "iu":
         labels = labels.astype(np.int64)  # whatever type was given
+    elif labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
+        labels = labels.astype(str)  # as those of a list are
     return {
         **describe_parameters(estimator),
         "number of samples": len(source),

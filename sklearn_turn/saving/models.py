@@ -190,7 +190,8 @@ def _load(cls: Any, path: Path, given: dict[str, Any]) -> Any:
     nets = {name: values(net) for name, net in node["nets"].items()}
     # The architecture alone: its weights are in the file.
     architecture = cls(**{**parameters, "pretrained": False})
-    task = _blank_task(architecture, fitted, nets["net_"]["state"])
+    state, is_of_features = nets["net_"]["state"], node["backbone"] is None
+    task = _blank_task(architecture, fitted, state, is_of_features=is_of_features)
     for name, net in nets.items():
         on_features = name == "probe_" and not task.is_frozen
         start = _blank_start(net["state"])
@@ -204,14 +205,16 @@ def _load(cls: Any, path: Path, given: dict[str, Any]) -> Any:
     return estimator
 
 
-def _blank_task(estimator: Any, fitted: dict[str, Any], state: Tensors) -> Task:
+def _blank_task(
+    estimator: Any, fitted: dict[str, Any], state: Tensors, *, is_of_features: bool
+) -> Task:
     """The task of the fit without its data."""
     runtime = Runtime.of(estimator)
     source: Source = Source()
     if fitted["_is_raw"]:
         like = np.zeros((2, *fitted["input_shape_"]), fitted["_raw_type"])
         source = RawInputs(like)
-    if not any(".embed." in f".{name}" for name in state):
+    if is_of_features:
         source = FeatureRows(torch.zeros(1, _blank_start(state).head.in_features))
     backbone, embed, source = estimator._prepare(source, runtime)
     classes = fitted["classes_"]
@@ -243,9 +246,10 @@ def _fill(net: Any, saved: dict[str, Any], path: Path) -> None:
     try:
         module.load_state_dict(saved["state"])
     except RuntimeError as error:
+        differ = _differences(module.state_dict(), saved["state"])
         raise ModelFileError(
-            f"The weights in {str(path)!r} are of another backbone than the one "
-            f"given: {_differences(module.state_dict(), saved['state'])}."
+            f"The weights in {str(path)!r} are of another backbone, or another "
+            f"input_size, than the one given: {differ}."
         ) from error
     module.eval()
     net.history.extend(saved["history"])

@@ -25,7 +25,13 @@ from ..selection.protocol import (
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .evidence import Evidence, collect_evidence, completed, labels_of
+from .evidence import (
+    Evidence,
+    check_in_order,
+    collect_evidence,
+    completed,
+    labels_of,
+)
 from .net import Net, diverged
 
 _LOGGER = logging.getLogger(__name__)
@@ -199,6 +205,7 @@ class Cleansing(RandomOrder):
                     f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
                     "'losses' follow from 'log_proba', where that is given."
                 )
+        check_in_order(net)
         super().on_train_begin(net, **kwargs)
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate

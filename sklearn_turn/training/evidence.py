@@ -18,6 +18,9 @@ from .inference import join, steps
 
 Evidence = dict[str, NDArray[Any]]
 
+#: Options of validation batches that leave out samples or change their order.
+OUT_OF_ORDER = ("shuffle", "sampler", "batch_sampler", "drop_last")
+
 
 def collect_evidence(
     net: Any, dataset: Any, wanted: Collection[str], phase: str = "losses"
@@ -104,6 +107,23 @@ def collect_evidence(
     evidence["predicted"] = predicted
     evidence["losses"] = evidence["losses"].reshape(-1, 1)
     return evidence, y
+
+
+def check_in_order(net: Any) -> None:
+    """Raise if a net's validation batches leave out samples or change their order.
+
+    Raises
+    ------
+    ValueError
+        Naming the option.
+    """
+    options = net.get_params_for("iterator_valid")
+    for name in OUT_OF_ORDER:
+        if options.get(name) not in (None, False):
+            raise ValueError(
+                f"iterator_valid__{name} is {options[name]!r}, but every sample has to "
+                "be asked once, in order. Remove it."
+            )
 
 
 def _batch_size(net: Any) -> int:

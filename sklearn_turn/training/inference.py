@@ -73,6 +73,8 @@ def join(parts: Iterable[dict[str, Tensor]], n_samples: int) -> dict[str, Tensor
             end = start + len(output)
             results[name][start:end] = output
         start = end
+    if start != n_samples:
+        raise RuntimeError(f"Of {n_samples} samples {start} were run.")
     return results
 
 

@@ -35,6 +35,14 @@ def test_history_tells_the_forget_rate(wide):
     assert_allclose([row["forget_rate"] for row in clf.history_], [0, 0.15, 0.3, 0.3])
 
 
+def test_a_rate_to_estimate_needs_probes(wide):
+    clf = CoTeaching(mode="fine-tune", lp_epochs=0, fft_epochs=2, random_state=0)
+    with pytest.raises(ValueError, match="lp_epochs is 0.*noise_rate"):
+        clf.fit(wide.X, wide.y)
+    clf.set_params(noise_rate=0.3).fit(wide.X, wide.y)
+    assert clf.history_[-1]["forget_rate"] == 0.3
+
+
 def test_each_learns_from_the_least_losses_of_the_other():
     rule = CoTeachingTraining(labels_only(CODES), 0.6, 0)
     rule.epoch_ = 1

@@ -330,3 +330,15 @@ def test_what_is_no_loss_is_refused_before_any_work(kind, params, message, image
 def test_a_memory_of_many_gigabytes_is_refused_before_any_work():
     with pytest.raises(ValueError, match="at most 8 GiB are. Choose a loss without"):
         LinearProbing(loss="elr")._loss(n_samples=10**7, n_classes=1000, n_visits=20)
+
+
+@pytest.mark.parametrize(
+    "make, epochs",
+    [(LinearProbing, "lp_epochs"), (FullFineTuning, "fft_epochs")],
+)
+def test_a_loss_that_no_epoch_is_left_for_is_warned_of(make, epochs, blobs):
+    clf = make(loss="gce", random_state=0, **{epochs: 1})
+    with pytest.warns(UserWarning, match=f"loss='gce' is not used: raise {epochs}"):
+        clf.fit(blobs.X, blobs.y)
+    make(loss="gce", **{epochs: 0}).fit(blobs.X, blobs.y)  # trains on nothing
+    make(loss="ce", **{epochs: 1}).fit(blobs.X, blobs.y)

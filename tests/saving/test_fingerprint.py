@@ -12,6 +12,7 @@ import sys
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from skorch.callbacks import (
@@ -293,3 +294,11 @@ def test_equal_fits_of_other_types_are_the_same(blobs, tmp_path):
     fit(blobs.y.tolist())
     fit(blobs.y, fft_params={}, memory=FeatureMemory(tmp_path / "features"))
     fit(blobs.y, fft_lr_warmup=np.float64(FullFineTuning().fft_lr_warmup))
+
+
+@pytest.mark.parametrize("form", ["object", "category", "str"])
+def test_labels_of_text_are_the_same_in_any_form(form, blobs, tmp_path):
+    names = np.array(["ant", "bee", "cicada"])[blobs.y]
+    clf = FullFineTuning(fft_epochs=1, random_state=0, checkpoint=tmp_path)
+    clf.fit(blobs.X, names.tolist())
+    clf.fit(blobs.X, pd.Series(names).astype(form))

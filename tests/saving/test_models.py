@@ -137,6 +137,14 @@ def test_raw_inputs(tmp_path):
         read.predict(np.zeros((2, 5)))
 
 
+def test_raw_inputs_of_a_backbone_without_weights(tmp_path):
+    X = RawInputs(np.random.RandomState(0).normal(size=(30, 5)).astype(np.float32))
+    clf = brief(LinearProbing, nn.Flatten()).fit(X, np.arange(30) % 2)
+    clf.save(tmp_path / "model")
+    read = LinearProbing.load(tmp_path / "model", backbone=nn.Flatten())
+    assert_array_equal(read.predict_proba(X), clf.predict_proba(X))
+
+
 def test_a_named_backbone_is_read_by_another_process_without_its_weights(
     digits, tmp_path
 ):

@@ -328,6 +328,16 @@ def test_another_sampler_is_a_conflict(option, numbered):
     assert net.module_.trained == []
 
 
+@pytest.mark.filterwarnings("ignore:You set iterator_valid__shuffle")  # skorch's
+@pytest.mark.parametrize("option", ["shuffle", "drop_last"])
+def test_validation_batches_out_of_order_are_refused(option, numbered):
+    X, y = numbered
+    net = spy_net(callbacks=[Cleansing()], **{f"iterator_valid__{option}": True})
+    with pytest.raises(ValueError, match=f"iterator_valid__{option} is True"):
+        net.fit(X, y)
+    assert net.module_.trained == []
+
+
 @pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
 def test_a_net_that_diverged_is_told_to_lower_its_rate(noise_filter, numbered):
     net = spy_net(callbacks=[Cleansing(noise_filter, balance=None)], lr=1e38)

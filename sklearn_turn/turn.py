@@ -22,6 +22,7 @@ from .selection.protocol import (
     evidence_of,
     fit_filter,
     make_filter,
+    rate_found,
 )
 from .steps import (
     check_fine_tune,
@@ -270,11 +271,8 @@ class TURNClassifier(
             n_clean = fitted.clean_mask_.sum()
             text = f"{n_clean} of {len(task.y)} labels are clean"
             tell(_LOGGER, text, verbose=task.runtime.verbose)
-        found = None
-        if refine is not None and getattr(noise_filter, "noise_rate", None) is None:
-            held = getattr(fitted, "noise_rate", None)
-            found = getattr(fitted, "noise_rate_", None) if held is None else held
+        rate = None if refine is None else rate_found(noise_filter, fitted)
         selection = Selection(
-            fitted.clean_mask_, fitted.clean_proba_, losses, suggested, fitted, found
+            fitted.clean_mask_, fitted.clean_proba_, losses, suggested, fitted, rate
         )
         return Result(net, probe, selection, is_frozen=not self.fft_epochs)

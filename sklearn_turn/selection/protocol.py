@@ -369,3 +369,19 @@ def with_noise_rate(noise_filter: Any, rate: float | None) -> Any:
     if rate is None or parameters.get("noise_rate", 0) is not None:
         return noise_filter
     return clone(noise_filter).set_params(noise_rate=rate)
+
+
+def rate_found(noise_filter: Any, fitted: Any) -> float | None:
+    """Noise rate that a filter found, itself or before; None if its user told it.
+
+    Parameters
+    ----------
+    noise_filter : estimator
+        As its user made it.
+    fitted : estimator
+        The same, fitted, perhaps with a rate that was found before.
+    """
+    if getattr(noise_filter, "noise_rate", None) is not None:
+        return None
+    held = getattr(fitted, "noise_rate", None)
+    return getattr(fitted, "noise_rate_", None) if held is None else held

@@ -25,13 +25,7 @@ from ..selection.protocol import (
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .evidence import (
-    Evidence,
-    check_in_order,
-    collect_evidence,
-    completed,
-    labels_of,
-)
+from .evidence import Evidence, check_in_order, collect_evidence, completed, labels_of
 from .net import Net, diverged
 
 _LOGGER = logging.getLogger(__name__)

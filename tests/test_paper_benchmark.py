@@ -246,7 +246,7 @@ class TestMeasure:
                 self.loss = asked
                 return self
 
-        cell = replace(CELL, method="LP-GCE", options=(("lp_epochs", 1),))
+        cell = replace(CELL, method="LP-GCE", options=(("lp_epochs", 3),))
         assert not collapsed(measure.measure(cell, tmp_path))
         monkeypatch.setattr(baselines, "LinearProbing", Collapsed)
         assert collapsed(measure.measure(cell, tmp_path))

@@ -16,7 +16,7 @@ from .parameters import FineTuneParameters, ProbeParameters
 from .processes import ALONE
 from .task import Task
 from .training.batches import RandomOrder, RowBatches, on_device
-from .training.evidence import OUT_OF_ORDER
+from .training.evidence import check_in_order
 from .training.modules import Classifier
 from .training.net import Diverged, Net, diverged
 from .training.optimizers import make_optimizer
@@ -254,12 +254,7 @@ def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) 
                 f"{name} holds {key!r}, but the estimator chooses the samples of each "
                 "epoch. For another choice, pass a callback derived from Cleansing."
             )
-    for key in (f"iterator_valid__{option}" for option in OUT_OF_ORDER):
-        if extra.get(key) not in (None, False):
-            raise ValueError(
-                f"{name} holds {key!r}, but every sample has to be asked once, in "
-                "order. Remove it."
-            )
+    check_in_order(extra, name)
     ours = sorted(key for key in extra if key.split("__")[0] in _OURS)
     if ours:
         raise ValueError(

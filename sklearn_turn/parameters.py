@@ -295,9 +295,7 @@ class LossParameters:
 
     def _warn_if_unused(self, n_epochs: int, n_warmup: int, prefix: str) -> None:
         """Warn of a loss that no epoch is left for."""
-        if 0 < n_epochs <= n_warmup and not (
-            isinstance(self.loss, str) and self.loss == "ce"
-        ):
+        if 0 < n_epochs <= n_warmup and self.loss != "ce":
             warnings.warn(
                 f"All {n_epochs} epochs are warm-up with cross-entropy, so that "
                 f"loss={self.loss!r} is not used: raise {prefix}_epochs above "

@@ -380,3 +380,11 @@ def test_another_backbone_with_weights_of_the_same_shapes(is_named, images):
         continued(clf, images, 1, backbone=second)
     assert_array_equal(clf.predict_proba(images.X), before)
     continued(clf, images, 1, backbone=first)
+
+
+def test_a_head_that_was_never_trained_warms_up(blobs):
+    params = {"loss": "gce", "fft_warmup_epochs": 1, "random_state": 0}
+    at_once = FullFineTuning(fft_epochs=2, **params).fit(blobs.X, blobs.y)
+    later = FullFineTuning(fft_epochs=0, **params).fit(blobs.X, blobs.y)
+    continued(later, blobs, 2)
+    assert_equal_weights(weights(later), weights(at_once))

@@ -199,7 +199,7 @@ class Cleansing(RandomOrder):
                     f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
                     "'losses' follow from 'log_proba', where that is given."
                 )
-        check_in_order(net)
+        check_in_order(net.get_params(deep=False), type(net).__name__)
         super().on_train_begin(net, **kwargs)
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate

@@ -18,9 +18,6 @@ from .inference import join, steps
 
 Evidence = dict[str, NDArray[Any]]
 
-#: Options of validation batches that leave out samples or change their order.
-OUT_OF_ORDER = ("shuffle", "sampler", "batch_sampler", "drop_last")
-
 
 def collect_evidence(
     net: Any, dataset: Any, wanted: Collection[str], phase: str = "losses"
@@ -109,20 +106,27 @@ def collect_evidence(
     return evidence, y
 
 
-def check_in_order(net: Any) -> None:
-    """Raise if a net's validation batches leave out samples or change their order.
+def check_in_order(options: Mapping[str, Any], place: str) -> None:
+    """Raise if options of a net leave out samples of a pass or change their order.
+
+    Parameters
+    ----------
+    options : mapping
+        As a skorch net takes them.
+    place : str
+        Where they are from, for the message.
 
     Raises
     ------
     ValueError
         Naming the option.
     """
-    options = net.get_params_for("iterator_valid")
-    for name in OUT_OF_ORDER:
-        if options.get(name) not in (None, False):
+    for option in ("shuffle", "sampler", "batch_sampler", "drop_last"):
+        key = f"iterator_valid__{option}"
+        if options.get(key) not in (None, False):
             raise ValueError(
-                f"iterator_valid__{name} is {options[name]!r}, but every sample has to "
-                "be asked once, in order. Remove it."
+                f"{place} holds {key!r}, but every sample has to be asked once, in "
+                "order. Remove it."
             )
 
 

@@ -333,7 +333,9 @@ def test_another_sampler_is_a_conflict(option, numbered):
 def test_validation_batches_out_of_order_are_refused(option, numbered):
     X, y = numbered
     net = spy_net(callbacks=[Cleansing()], **{f"iterator_valid__{option}": True})
-    with pytest.raises(ValueError, match=f"iterator_valid__{option} is True"):
+    with pytest.raises(
+        ValueError, match=f"Classifier holds 'iterator_valid__{option}'"
+    ):
         net.fit(X, y)
     assert net.module_.trained == []
 

@@ -7,10 +7,12 @@ import json
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -40,8 +42,20 @@ def machine() -> dict[str, Any]:
         "skorch": skorch.__version__,
         "scikit-learn": sklearn.__version__,
         "sklearn-turn": sklearn_turn.__version__,
+        "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _commit() -> str | None:
+    """That of the library, with a plus where files of it differ; None if unknown."""
+    package = Path(sklearn_turn.__file__).parent
+    quiet = subprocess.DEVNULL
+    git = partial(subprocess.check_output, cwd=package, text=True, stderr=quiet)
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        changed = git(["git", "status", "--porcelain", "--", "."])
+        return git(["git", "rev-parse", "--short", "HEAD"]).strip() + "+" * bool(changed)
+    return None
 
 
 def _processor() -> str:

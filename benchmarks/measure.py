@@ -77,6 +77,7 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
         "history": model.history_,
         "parameters": _parameters(model),
         "probe_criterion": _probe_criterion(model),
+        "precision": _precision(model),
         "machine": machine(),
     }
 
@@ -153,6 +154,11 @@ def _probe_criterion(model: Any) -> str | None:
     return None if probe is None else type(probe.criterion_).__name__
 
 
+def _precision(model: Any) -> str:
+    """Of the backbone's matrix products; what "auto" is depends on the machine."""
+    return str(Runtime.of(model).dtype or torch.float32).removeprefix("torch.")
+
+
 def _peak_memory() -> dict[str, float]:
     """Of this process, and on the GPU where there is one."""
     found = {"peak_memory_mb": peak_memory_mb()}
@@ -167,7 +173,7 @@ def _noise_rate(data: Data) -> float | None:
 
 def _detection(model: Any, data: Data) -> dict[str, float]:
     """How well the method found the wrong labels, if it looked for them."""
-    if not hasattr(model, "clean_mask_") or model.clean_mask_.all():
+    if not hasattr(model, "clean_mask_") or not getattr(model, "cleansing", True):
         return {}
     flagged = ~model.clean_mask_
     found = {"flagged": float(flagged.mean())}
@@ -175,7 +181,8 @@ def _detection(model: Any, data: Data) -> dict[str, float]:
         return found
     wrong = data.y != data.y_clean
     if wrong.any():
-        found["precision"] = float(wrong[flagged].mean())
+        if flagged.any():
+            found["precision"] = float(wrong[flagged].mean())
         found["recall"] = float(flagged[wrong].mean())
         quality = -model.clean_proba_
         found["average_precision"] = float(average_precision_score(wrong, quality))

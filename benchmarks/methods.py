@@ -35,6 +35,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
         {"noise_filter": "gmm", "tau": 0.6, "balance": "min", "label_correction": None},
     ),
     "TURN": ("TURNClassifier", {}),
+    # What of TURN is the probe, and the head it leaves to fine-tuning.
+    "TURN, no cleansing": ("TURNClassifier", {"cleansing": None}),
 }
 
 #: Parameters of the methods that have them, by dataset. A mirrored digit is none; in

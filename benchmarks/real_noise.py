@@ -21,7 +21,10 @@ from benchmarks.data import SIZES
 from benchmarks.methods import BACKBONES
 
 NOISES = ["none", "aggre", "random1", "worse", "symmetric 0.6", "asymmetric 0.4"]
-METHODS = ["LP-GCE", "FFT-CE", "FFT-GCE", "TURN, paper", "TURN"]
+METHODS = [
+    *("LP-GCE", "FFT-CE", "FFT-GCE"),
+    *("TURN, no cleansing", "TURN, paper", "TURN"),
+]
 SEEDS = 3
 #: Besides the library's default.
 RATES: dict[str, list[float]] = {

@@ -54,7 +54,9 @@ def _commit() -> str | None:
     git = partial(subprocess.check_output, cwd=package, text=True, stderr=quiet)
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         changed = git(["git", "status", "--porcelain", "--", "."])
-        return git(["git", "rev-parse", "--short", "HEAD"]).strip() + "+" * bool(changed)
+        return git(["git", "rev-parse", "--short", "HEAD"]).strip() + "+" * bool(
+            changed
+        )
     return None
 
 

@@ -77,7 +77,7 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
         "history": model.history_,
         "parameters": _parameters(model),
         "probe_criterion": _probe_criterion(model),
-        "precision": _precision(model),
+        "dtype": _dtype(model),
         "machine": machine(),
     }
 
@@ -154,7 +154,7 @@ def _probe_criterion(model: Any) -> str | None:
     return None if probe is None else type(probe.criterion_).__name__
 
 
-def _precision(model: Any) -> str:
+def _dtype(model: Any) -> str:
     """Of the backbone's matrix products; what "auto" is depends on the machine."""
     return str(Runtime.of(model).dtype or torch.float32).removeprefix("torch.")
 

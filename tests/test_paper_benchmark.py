@@ -229,11 +229,25 @@ class TestMeasure:
         assert curve[-1] == pytest.approx(measured["accuracy"])
         assert best_epoch(measured) == max(curve[3:])
 
+    def test_flags_nothing(self):
+        """Which is a result, and counts in a mean over seeds."""
+        y_clean = np.array([0, 0, 1, 1])
+        images = SimpleNamespace(y=np.array([0, 0, 1, 0]), y_clean=y_clean)
+        model = SimpleNamespace(
+            clean_mask_=np.ones(4, bool), clean_proba_=np.array([1, 0.9, 0.9, 0.85])
+        )
+        found = measure._detection(model, images)
+        assert found == {"flagged": 0.0, "recall": 0.0, "average_precision": 1.0}
+        model.cleansing = None  # then it did not look
+        assert measure._detection(model, images) == {}
+
     def test_notes_time_memory_and_settings(self, measured):
         assert measured["seconds"] > 0 and measured["cpu_seconds"] > 0
         assert 100 < measured["peak_memory_mb"] < 100_000
         assert measured["parameters"]["tau"] == 0.6
         assert measured["probe_criterion"] == "GCELoss"
+        assert measured["dtype"] == "float32"
+        assert "commit" in measured["machine"]
         assert Cell.of(json.loads(json.dumps(measured, default=cells._plain)))
 
     def test_notes_the_loss_a_probe_ended_with(self, monkeypatch, tmp_path):

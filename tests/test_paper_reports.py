@@ -146,11 +146,16 @@ class TestReport:
 
 
 class TestClaims:
-    def test_error_is_that_of_test_images_or_of_seeds(self):
+    def test_error_is_that_of_test_images_and_of_seeds(self):
         one = Score.of([result(CELL, 0.8)])
         assert one.error == pytest.approx(100 * (0.8 * 0.2 / 1000) ** 0.5)
-        far = Score.of([result(CELL, 0.6), result(CELL, 0.8)])
-        assert far.error == pytest.approx(100 * np.std([0.6, 0.8], ddof=1) / 2**0.5)
+        values = [0.6, 0.7, 0.8]
+        far = Score.of([result(CELL, value) for value in values])
+        # From a table of Student's t: 4.303 with two degrees of freedom.
+        seeds = 0.1 / 3**0.5 * 4.303 / 2
+        assert far.error == pytest.approx(
+            100 * np.hypot((0.7 * 0.3 / 1000) ** 0.5, seeds), rel=1e-3
+        )
         near = Score.of([result(CELL, 0.8), result(CELL, 0.8)])
         assert near.error == pytest.approx(one.error)  # the same images
 
@@ -178,7 +183,11 @@ class TestClaims:
         images = ((p * (1 - p) + q * (1 - q)) / 1000) ** 0.5
         assert_allclose([found.mean, found.error], [5.0, 100 * images])
         far = Difference.of(ours[1:], [{**theirs[0], "accuracy": 0.3}, theirs[1]])
-        assert_allclose([far.mean, far.error], [27.5, 100 * (0.5 - 0.05) / 2])
+        p, q = 0.75, 0.475
+        images = ((p * (1 - p) + q * (1 - q)) / 1000) ** 0.5
+        seeds = (0.5 - 0.05) / 2 * 12.706 / 2  # t with one degree of freedom
+        expected = [27.5, 100 * np.hypot(images, seeds)]
+        assert_allclose([far.mean, far.error], expected, rtol=1e-4)
         assert Difference.of(ours, theirs[:1]).one.mean == pytest.approx(80.0)
 
     @pytest.mark.parametrize(
@@ -219,7 +228,8 @@ class TestClaims:
         accuracies = {  # noise -> LP, FFT, verdict
             "symmetric 0.9": (0.8, 0.5, claims.HOLDS),
             "symmetric 0.6": (0.8, 0.5, claims.FAILS),
-            "none": (0.8, 0.9, claims.HOLDS),
+            "aggre": (0.8, 0.9, claims.HOLDS),
+            "none": (0.8, 0.9, None),  # is no noise
             "asymmetric 0.4": (0.8, 0.9, None),
         }
         heavy = ["symmetric 0.9"]
@@ -240,10 +250,10 @@ class TestClaims:
     def test_half_a_claim_is_none(self, tmp_path):
         """What is said of light noise says nothing of heavy noise."""
         for method, accuracy in (("LP-CE", 0.8), ("FFT-CE", 0.9)):
-            write(tmp_path, replace(CELL, noise="none", method=method), accuracy)
+            write(tmp_path, replace(CELL, noise="aggre", method=method), accuracy)
         report = claims.report(Results("smoke", tmp_path / "cells"))
         assert "from 0.8) | not measured |" in report
-        assert "aggre, none) | holds (1 of 1) |" in report
+        assert "aggre) | holds (1 of 1) |" in report
 
     def test_cleansing(self, tmp_path):
         found = {0: 0.9, None: 0.4, "once": 0.6, "epoch": 0.61}
@@ -255,7 +265,8 @@ class TestClaims:
         assert claim.verdicts == [claims.CHANCE, claims.HOLDS]
 
     @pytest.mark.parametrize(
-        ("last", "verdict"), [(0.83, claims.HOLDS), (0.9, claims.FAILS)]
+        ("last", "verdict"),
+        [(0.83, claims.CHANCE), (0.9, claims.FAILS), (0.7, claims.HOLDS)],
     )
     def test_enough_epochs(self, last, verdict, tmp_path):
         for cell in plans.sweep("fft_epochs")("smoke"):
@@ -285,9 +296,28 @@ class TestClaims:
         assert found.verdicts == [verdict]
         assert found.rows[0][4:6] == [f"{seconds / 100:.3f}", "0.100"]
 
+    def test_times_of_different_machines_are_not_compared(self, tmp_path):
+        machine = {"gpu": "a wheel", "processor": "abacus"}
+        cells = {cell.method: cell for cell in plans.table1("smoke")}
+        write(tmp_path, cells["TURN, paper"], 0.5, machine=machine)
+        for method in ("FFT-UNICON", "FFT-CE"):
+            write(tmp_path, cells[method], 0.5)
+        results = Results("smoke", tmp_path / "cells")
+        found = claims.cheaper(results)
+        assert found.verdict == "not measured" and not found.rows
+        relative = row_of(write_report("table1", "smoke", tmp_path), "TURN, paper")[2]
+        assert relative == "–"
+        # Nor in other precisions.
+        write(tmp_path, cells["TURN, paper"], 0.5, dtype="bfloat16")
+        results = Results("smoke", tmp_path / "cells")
+        assert results.relative_time(cells["TURN, paper"], cells["FFT-CE"]) is None
+
     def test_report_names_all(self, tmp_path):
         write(tmp_path, replace(CELL, method="FFT-CE"), 0.5)
         write(tmp_path, replace(CELL, method="TURN"), 0.6)
         report = claims.report(Results("smoke", tmp_path / "cells"))
-        assert "| 2 | TURN: above every other method at every noise | holds" in report
+        assert (
+            "| 2 | TURN: above every other method measured (1 of 4 backbones and "
+            "noises); not the paper's | holds"
+        ) in report
         assert report.count("not measured") == 8

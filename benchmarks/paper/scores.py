@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from benchmarks.cells import Cell, Result, at_best_rate, finished, on_same_draws
 
@@ -26,8 +27,7 @@ class Score:
     spread : float
         Standard deviation over the seeds.
     error : float
-        Standard error of the mean: that of the test images or, if larger, of the
-        seeds.
+        Standard error of the mean, from the test images and the seeds.
     n_seeds : int
     """
 
@@ -40,10 +40,13 @@ class Score:
     def of(cls, results: list[Result]) -> Score:
         """Score of the results of different seeds."""
         values = np.array([r["accuracy"] for r in results])
-        n, spread = len(values), _spread(values)
-        error = max(_error_of_images(results), spread / np.sqrt(n))
+        error = np.hypot(_error_of_images(results), _error_of_seeds(values))
+        spread = values.std(ddof=1) if len(values) > 1 else 0.0
         return cls(
-            float(100 * values.mean()), float(100 * spread), float(100 * error), n
+            float(100 * values.mean()),
+            float(100 * spread),
+            float(100 * error),
+            len(values),
         )
 
     def __str__(self) -> str:
@@ -62,8 +65,7 @@ class Difference:
     mean : float
         In percent.
     error : float
-        Its standard error: that of the test images or, if larger, of the differences
-        over the seeds.
+        Its standard error, from the test images and the differences over the seeds.
     """
 
     one: Score
@@ -79,10 +81,8 @@ class Difference:
             return None
         first, second = ([pair[i] for pair in pairs] for i in range(2))
         values = np.array([a["accuracy"] - b["accuracy"] for a, b in pairs])
-        error = max(
-            np.hypot(_error_of_images(first), _error_of_images(second)),
-            _spread(values) / np.sqrt(len(values)),
-        )
+        images = np.hypot(_error_of_images(first), _error_of_images(second))
+        error = np.hypot(images, _error_of_seeds(values))
         return cls(
             Score.of(first),
             Score.of(second),
@@ -91,8 +91,16 @@ class Difference:
         )
 
 
-def _spread(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+def _error_of_seeds(values: NDArray[np.float64]) -> float:
+    """Standard error of a mean, wider as few seeds tell their spread poorly.
+
+    Twice that is the 95 % interval of Student's t. Zero for one value, which tells
+    nothing of it.
+    """
+    n = len(values)
+    if n < 2:
+        return 0.0
+    return float(values.std(ddof=1) / np.sqrt(n) * t.ppf(0.975, n - 1) / 2)
 
 
 def _error_of_images(results: list[Result]) -> float:
@@ -139,6 +147,19 @@ class Results:
         """
         on_gpu = any(r["machine"]["gpu"] for r in self.of(cell))
         return self.mean(cell, "seconds" if on_gpu else "cpu_seconds")
+
+    def relative_time(self, cell: Cell, other: Cell) -> float | None:
+        """Time of training relative to another's, if one machine measured both."""
+        machines = {_hardware(r) for c in (cell, other) for r in self.of(c)}
+        if len(machines) != 1:
+            return None
+        one, of = self.seconds(cell), self.seconds(other)
+        return one / of if one and of else None
+
+
+def _hardware(result: Result) -> tuple[Any, ...]:
+    keys = ("processor", "cores", "threads", "gpu")
+    return (*(result["machine"].get(key) for key in keys), result.get("dtype"))
 
 
 def _setting(cell: Cell) -> Cell:

@@ -8,6 +8,7 @@ the one that was measured last.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -15,7 +16,14 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+ROOT = Path(__file__).parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from benchmarks.cells import draw_of  # noqa: E402
+from benchmarks.paper.scores import Difference  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
 FITS = RESULTS / "cells" / "small" / "vit_tiny_patch16_224"
 
 
@@ -30,7 +38,8 @@ def numbers() -> dict[str, str]:
         noise="none",
         method="channel",
     )
-    labels, turn, plain = gain()
+    labels, difference = gain()
+    (tuned,) = fits("none-TURN", "-seed0")
     return {
         "caught": f"{100 * audit['first_100']:.0f} of 100",
         "caught-wrong": f"{100 * audit['wrong']:.0f}\N{NO-BREAK SPACE}%",
@@ -38,11 +47,13 @@ def numbers() -> dict[str, str]:
         "flagged-of-clean": (
             f"{averaged(unnecessary, 'flagged'):.1f}\N{NO-BREAK SPACE}%"
         ),
-        "gain": f"{mean(turn) - mean(plain):+.1f} points",
+        "flagged-by-tuning": f"{100 * tuned['flagged']:.1f}\N{NO-BREAK SPACE}%",
+        "gain": f"{difference.mean:+.1f} points",
         "gain-labels": labels,
-        "turn-accuracy": f"{mean(turn):.1f}\N{NO-BREAK SPACE}%",
-        "plain-accuracy": f"{mean(plain):.1f}\N{NO-BREAK SPACE}%",
-        "gain-seeds": "one seed" if len(turn) == 1 else f"{len(turn)} seeds",
+        "gain-error": f"{difference.error:.1f}",
+        "turn-accuracy": f"{difference.one.mean:.1f}\N{NO-BREAK SPACE}%",
+        "plain-accuracy": f"{difference.other.mean:.1f}\N{NO-BREAK SPACE}%",
+        "gain-seeds": number_of_seeds(difference.one.n_seeds),
     }
 
 
@@ -54,13 +65,24 @@ GAINS = {
 }
 
 
-def gain() -> tuple[str, list[float], list[float]]:
-    """What was compared; accuracies of TURN and of plain fine-tuning."""
+def gain() -> tuple[str, Difference]:
+    """What was compared, and how far TURN is above plain fine-tuning."""
     for fit, labels in GAINS.items():
-        turn, plain = accuracies(fit, f"{fit.partition('-')[0]}-FFT-CE")
-        if turn:
-            return labels, turn, plain
+        found = Difference.of(fits(fit), fits(f"{fit.partition('-')[0]}-FFT-CE"))
+        if found:
+            return labels, found
     raise FileNotFoundError(f"There is none of the fits {', '.join(GAINS)} in {FITS}.")
+
+
+def number_of_seeds(n: int) -> str:
+    """In words."""
+    return "one seed" if n == 1 else f"{n} seeds"
+
+
+def fits(method: str, ending: str = "-seed?") -> list[dict[str, Any]]:
+    """Results of a method, named as its files are, with one for each seed."""
+    paths = sorted(FITS.glob(f"{method}{ending}.json"))
+    return [json.loads(path.read_text("utf-8")) for path in paths]
 
 
 def read(path: str) -> Any:
@@ -77,17 +99,11 @@ def first(records: list[dict[str, Any]], **wanted: str) -> dict[str, Any]:
     )
 
 
-def accuracies(*names: str) -> list[list[float]]:
-    """Test accuracies (%) of fits, for the seeds that all of them have."""
-    files = [
-        {p.name.removeprefix(name): p for p in FITS.glob(f"{name}-seed*.json")}
-        for name in names
-    ]
-    seeds = sorted(set.intersection(*map(set, files)))
-    return [
-        [100 * json.loads(of[seed].read_text("utf-8"))["accuracy"] for seed in seeds]
-        for of in files
-    ]
+def accuracies(*methods: str) -> list[list[float]]:
+    """Test accuracies (%) of fits, on the draws that all of them have."""
+    by_draw = [{draw_of(r): 100 * r["accuracy"] for r in fits(m)} for m in methods]
+    draws = sorted(set.intersection(*map(set, by_draw)))
+    return [[values[draw] for draw in draws] for values in by_draw]
 
 
 #: Sets of labels of the detection benchmark, and how the table calls them.
@@ -152,7 +168,7 @@ def averaged(record: dict[str, Any], key: str) -> float:
 
 
 def losses_table() -> list[list[str]]:
-    """Test accuracy of linear probes by their loss, for seeds that all of them have."""
+    """Test accuracy of linear probes by their loss, on draws that all of them have."""
     losses = ["ce", "gce", "sce", "elr", "nce+rce", "ngce+mae"]
     losses += ["nce+agce", "nce+aul", "nce+ael"]
     files = [f"LP-{loss.upper().replace('+', '_')}" for loss in losses]
@@ -164,7 +180,7 @@ def losses_table() -> list[list[str]]:
     return [
         ["``loss``", *header],
         *(
-            [f'``"{loss}"``', *(f"{mean(seeds):.1f}" for seeds in row)]
+            [f'``"{loss}"``', *(f"{mean(s):.1f}" if s else "" for s in row)]
             for loss, row in zip(losses, rows, strict=True)
         ),
     ]
@@ -189,18 +205,19 @@ TRAINED_ON = {
 
 
 def training_table() -> list[list[str]]:
-    """Test accuracy of whole fits."""
+    """Test accuracy of whole fits, on the labels that the default was trained on."""
     rows = [["labels (wrong)", *TRAINED.values()]]
     for noise, name in TRAINED_ON.items():
         row = [name]
+        drawn = {result["seed"]: draw_of(result) for result in fits(f"{noise}-TURN")}
         for method in TRAINED:
             method, _, options = method.partition("-label")
-            ending = f"-seed*-label{options}.json" if options else "-seed?.json"
-            values = [
-                100 * json.loads(path.read_text("utf-8"))["accuracy"]
-                for path in FITS.glob(f"{noise}-{method}{ending}")
-            ]
-            several = f" ({len(values)})" if len(values) > 1 else ""
+            ending = f"-seed?-label{options}" if options else "-seed?"
+            found = fits(f"{noise}-{method}", ending)
+            if any(draw_of(r) != drawn.get(r["seed"], draw_of(r)) for r in found):
+                found = []
+            several = f" ({len(found)})" if len(found) > 1 else ""
+            values = [100 * result["accuracy"] for result in found]
             row.append(f"{mean(values):.1f}{several}" if values else "")
         rows.append(row)
     return rows

@@ -14,14 +14,15 @@ from sklearn.base import (
     clone,
 )
 from sklearn.model_selection import check_cv
-from sklearn.utils import Tags, _safe_indexing, column_or_1d, get_tags, indexable
+from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .exceptions import CleansingWarning
-from .labels import check_labels, encode_labels, plain_labels
+from .labels import encode_labels, label_vector
+from .pipelines import take_apart
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
@@ -162,10 +163,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             )
         noise_filter = make_filter(self.noise_filter, None)
         check_noise_filter(noise_filter)
-        check_labels(y)
-        y = plain_labels(y)
-        check_classification_targets(y)
-        labels: NDArray[Any] = column_or_1d(y, warn=True)
+        labels = label_vector(y, warn=True)
+        check_classification_targets(labels)
         classes, codes = encode_labels(labels)
         (X,) = indexable(X)
         evidence = {}
@@ -348,7 +347,8 @@ def _all_columns(
         if len(classes) == 2:
             return -values
         values = np.column_stack([-values, values])
-    one_vs_one = getattr(estimator, "decision_function_shape", "") == "ovo"
+    _, classifier = take_apart(estimator)
+    one_vs_one = getattr(classifier, "decision_function_shape", "") == "ovo"
     if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
         raise ValueError(
             f"The decisions of {type(estimator).__name__} are not one column per "

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, column_or_1d
 
 
 def check_no_missing_labels(y: Any, name: str = "y") -> None:
@@ -100,6 +100,52 @@ def plain_labels(y: Any) -> Any:
     if plain is None or column.isna().any():
         return y
     return np.asarray(column, dtype=plain).reshape(np.shape(y))
+
+
+def label_vector(y: Any, *, warn: bool = False) -> NDArray[Any]:
+    """Labels as a checked vector.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, 1)
+    warn : bool, default=False
+        Whether to warn of a column.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_labels` does, and if there are several columns.
+    """
+    check_labels(y)
+    labels: NDArray[Any] = column_or_1d(plain_labels(y), warn=warn)
+    return labels
+
+
+def encode_known(
+    labels: NDArray[Any],
+    classes: NDArray[Any],
+    wrong: str = "y contains labels the filter was not fitted on",
+) -> NDArray[np.intp]:
+    """Place of each label among the sorted classes of an earlier fit.
+
+    Raises
+    ------
+    ValueError
+        If a label is none of them: what is ``wrong``, and these labels; or if one of
+        both is text and the other is not.
+    """
+    # np.isin and np.searchsorted compare numbers with text as text.
+    check_same_kind(labels, classes, "The labels and the classes known from fit")
+    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    known = classes[codes] == labels
+    if not known.all():
+        unknown = np.unique(labels[~known])[:10].tolist()
+        raise ValueError(f"{wrong}: {unknown}.")
+    return codes
 
 
 def _kind(label: Any) -> type:

@@ -276,6 +276,27 @@ def test_a_class_that_loses_all_its_samples_keeps_its_column(blobs):
     )
 
 
+@pytest.mark.filterwarnings("ignore:The `probability` parameter was deprecated")
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda svc: svc,
+        lambda svc: make_pipeline(StandardScaler(), svc),
+        lambda svc: GridSearchCV(make_pipeline(svc), {"svc__C": [1.0]}, cv=2),
+    ],
+    ids=["alone", "in a pipeline", "in a search"],
+)
+def test_decisions_of_pairs_of_classes_are_none_of_a_class(around):
+    """With three classes there are three pairs."""
+    X, y = make_blobs(120, centers=4, random_state=0)
+    svc = SVC(probability=True, random_state=0, decision_function_shape="ovo")
+    clf = NoiseFilteredClassifier(around(svc), Without([1]))
+    with pytest.warns(CleansingWarning, match="selected no sample"):
+        clf.fit(X, y)
+    with pytest.raises(ValueError, match="Use decision_function_shape='ovr'"):
+        clf.decision_function(X)
+
+
 @pytest.mark.parametrize("fitted_before", [False, True])
 def test_after_a_fit_that_failed_nothing_is_fitted(fitted_before, blobs):
     clf = NoiseFilteredClassifier()

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.exceptions import DataConversionWarning
 
 from sklearn_turn.labels import (
     check_labels,
     check_no_missing_labels,
+    encode_known,
     encode_labels,
+    label_vector,
     plain_labels,
 )
 
@@ -136,3 +139,34 @@ def test_nullable_labels_keep_their_type(y, expected):
 )
 def test_other_labels_are_left_alone(y):
     assert plain_labels(y) is y
+
+
+def test_places_of_known_labels():
+    classes = np.array(["a", "c", "d"])
+    assert encode_known(np.array(["d", "a", "d"]), classes).tolist() == [2, 0, 2]
+    with pytest.raises(ValueError, match=r"not fitted on: \['b', 'e'\]"):
+        encode_known(np.array(["b", "a", "e", "b"]), classes)
+    with pytest.raises(ValueError, match=r"not fitted on: \[-1, 7\]"):
+        encode_known(np.array([7, 1, -1]), np.arange(7))
+    ids = np.array([2**53, 2**53 + 1])
+    assert encode_known(ids[::-1], ids).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("n_classes", [4, 20, 100])
+def test_text_is_no_number(n_classes):
+    """As text, numbers have another order."""
+    classes, text = np.arange(n_classes), np.array(["3", "2", "1"])
+    with pytest.raises(ValueError, match="of two types, '3' and 0"):
+        encode_known(text, classes)
+    with pytest.raises(ValueError, match="of two types, 0 and '0'"):
+        encode_known(classes, np.sort(classes.astype(str)))
+
+
+def test_labels_as_a_vector():
+    ids = [2**53, 2**53 + 1, 2**53]
+    np.testing.assert_array_equal(label_vector(pd.Series(ids, dtype="Int64")), ids)
+    column = pd.DataFrame({"y": ids}, dtype="Int64")
+    with pytest.warns(DataConversionWarning):
+        np.testing.assert_array_equal(label_vector(column, warn=True), ids)
+    with pytest.raises(ValueError, match="first at index 1"):
+        label_vector(pd.array([1, None], dtype="Int64"))

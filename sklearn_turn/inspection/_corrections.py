@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
-from ..labels import check_labels, plain_labels
+from ..labels import label_vector
 from ._csv import without_guard
 from ._reviewed import Row, rows_of
 from ._tables import as_text, check_not_empty
@@ -78,8 +78,7 @@ def apply_corrections(
     >>> y.tolist(), dropped.tolist()
     (['cat', 'dog', 'dog', 'dog'], [False, False, False, True])
     """
-    check_labels(y)
-    labels: NDArray[Any] = column_or_1d(plain_labels(y))
+    labels = label_vector(y)
     check_not_empty(labels)
     rows = list(rows_of(reviewed, with_paths=paths is not None))
     places = _places(rows, len(labels))

@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseClassifier
 from ..inputs import Source, Subset
+from ..pipelines import take_apart
 from ..training.device import Runtime, seeded
 from ..training.inference import forward_all
 from ._drawing import MARKERS, PALETTE, panels, shorten
-from ._found import take_apart
 
 # Beyond as many classes colours repeat, beyond twice as many names would overlap.
 _MOST_COLOURS = len(PALETTE)

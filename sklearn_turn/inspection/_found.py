@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -89,21 +88,3 @@ class Found:
     def codes(self, labels: NDArray[Any]) -> NDArray[np.intp]:
         """Places of labels of used samples among the classes."""
         return np.searchsorted(self.classes, labels)
-
-
-def take_apart(estimator: Any) -> tuple[Any, Any]:
-    """The steps before a classifier, or None, and the classifier.
-
-    Parameters
-    ----------
-    estimator : classifier, Pipeline or search, or one inside of the other
-    """
-    before: list[Any] = []
-    while True:
-        estimator = getattr(estimator, "best_estimator_", estimator)
-        if not isinstance(estimator, Pipeline):
-            break
-        if len(estimator) > 1:
-            before.append(estimator[:-1])
-        estimator = estimator[-1]
-    return (make_pipeline(*before) if before else None), estimator

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ..labels import check_labels
-from ._found import Found, take_apart
+from ..labels import label_vector
+from ..pipelines import take_apart
+from ._found import Found
 from ._neighbors import neighbor_issues
 from ._new_labels import check_new, judge_new
 from ._pictures import image_source, paths_of
@@ -125,7 +125,7 @@ def label_issues(
     pd = import_pandas()
     before, classifier = take_apart(estimator)
     check_is_fitted(classifier)
-    given = None if y is None else _checked_labels(y)
+    given = None if y is None else label_vector(y)
     of_fit = given is None or np.array_equal(
         given, getattr(classifier, "given_labels_", ())
     )
@@ -163,12 +163,6 @@ def label_issues(
     if isinstance(features, str):
         features = _extracted(classifier, seen, found.used)
     return table.join(_neighbors_of_used(features, found))
-
-
-def _checked_labels(y: ArrayLike) -> NDArray[Any]:
-    check_labels(y)
-    labels: NDArray[Any] = column_or_1d(y)
-    return labels
 
 
 def _check_samples(n: int, X: Any, features: Any) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from ..pipelines import take_apart
 from ..selection.gmm import GMMNoiseFilter
 from ..selection.mixture import TwoGaussians
 from ._drawing import CLEAN, CLEAN_DARK, NOISY, NOISY_DARK, bool_mask, one_axes
-from ._found import Found, take_apart
+from ._found import Found
 
 
 class LossMixtureDisplay:

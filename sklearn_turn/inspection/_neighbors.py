@@ -10,9 +10,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 
-from ..labels import check_labels, encode_labels
+from ..labels import encode_labels, label_vector
 from ._tables import import_pandas
 
 if TYPE_CHECKING:
@@ -154,8 +154,7 @@ def neighbor_issues(
 
 def _codes(y: ArrayLike, n_samples: int) -> NDArray[np.intp]:
     """Labels as numbers."""
-    check_labels(y)
-    labels = column_or_1d(y)
+    labels = label_vector(y)
     if len(labels) != n_samples:
         raise ValueError(
             f"There are features of {n_samples} samples, but {len(labels)} labels."

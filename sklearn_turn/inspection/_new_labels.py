@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import encode_known
 from ..selection import NoiseChannelFilter
-from ..selection.protocol import encode_known
 from ._found import Found
 
 
@@ -43,12 +43,9 @@ def check_new(classifier: Any, X: Any, y: NDArray[Any] | None) -> None:
         raise ValueError(
             f"{name} has no predict_proba, which tells whether labels are right."
         )
-    unknown = np.setdiff1d(y, classifier.classes_)
-    if len(unknown):
-        raise ValueError(
-            f"y contains labels that {name} does not know: {unknown[:10].tolist()}."
-        )
-    absent = np.setdiff1d(classifier.classes_, y)
+    classes = np.sort(classifier.classes_)
+    codes = encode_known(y, classes, f"y contains labels that {name} does not know")
+    absent = np.delete(classes, codes)
     if len(absent) and _channel_of(classifier) is None:
         raise ValueError(
             f"There is no new sample labelled {absent[:10].tolist()}. The noise of new "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._found import Found, take_apart
+from ..pipelines import take_apart
+from ._found import Found
 from ._tables import import_pandas, labels_as_text
 from ._transition import estimated_transitions
 

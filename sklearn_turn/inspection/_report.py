@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import _num_samples
 
 from ..labels import check_labels
-from ._found import Found, take_apart
+from ..pipelines import take_apart
+from ._found import Found
 from ._pictures import image_source
 from ._report_data import report_data
 from ._tables import check_not_empty

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
 from ..inputs import Source
+from ..pipelines import take_apart
 from ._drawing import one_axes, shorten
-from ._found import Found, take_apart
+from ._found import Found
 from ._pictures import image_source, pictures
 
 # Of a tile's width; below the picture there is room for two lines.

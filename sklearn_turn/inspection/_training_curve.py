@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ..pipelines import take_apart
 from ._drawing import CLEAN, NOISY_DARK, bool_mask, panels
-from ._found import take_apart
 
 _LOSSES = {"train_loss": "training", "valid_loss": "validation"}
 _STYLES = ("-", "--", ":", "-.")

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
-from ..labels import check_no_missing_labels, check_same_kind
+from ..labels import check_no_missing_labels, check_same_kind, label_vector
+from ..pipelines import take_apart
 from ._drawing import apart, one_axes, shorten
-from ._found import Found, take_apart
+from ._found import Found
 
 # Up to here every cell has its number, or every row its name.
 _MOST_NUMBERS = 12
@@ -106,7 +107,7 @@ class NoiseTransitionDisplay:
         """
         for name, labels in {"y_true": y_true, "y_given": y_given}.items():
             check_no_missing_labels(labels, name)
-        true, given = column_or_1d(y_true), column_or_1d(y_given)
+        true, given = label_vector(y_true), label_vector(y_given)
         check_consistent_length(true, given)
         if not len(true):
             raise ValueError("There are no labels to compare.")

@@ -17,10 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..exceptions import CleansingWarning
-from ..labels import check_labels, encode_labels
+from ..labels import check_labels, encode_known, encode_labels, plain_labels
 from ..validation import validated_fit
 from .mixture import Floats
-from .protocol import check_log_proba, encode_known
+from .protocol import check_log_proba
 from .transition import STRENGTHS, fit_channel, says_little
 
 # No temperature could soften the zeros that forests and nearest neighbours give.
@@ -308,7 +308,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             return validate_data(self, X, **options), None
         if y is not None:
             check_labels(y)
-        X, y = validate_data(self, X, y, **options)
+        X, y = validate_data(self, X, plain_labels(y), **options)
         check_classification_targets(y)
         return X, y
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ..labels import check_labels, encode_labels
+from ..labels import check_labels, encode_labels, plain_labels
 from ..validation import validated_fit
 from .lowest import one_of_each_class
 from .protocol import check_log_proba
@@ -88,7 +88,7 @@ class CORESNoiseFilter(BaseEstimator):
         if y is not None:
             check_labels(y)
         raw, labels = validate_data(
-            self, X, y, dtype=np.float64, ensure_all_finite=False
+            self, X, plain_labels(y), dtype=np.float64, ensure_all_finite=False
         )
         check_classification_targets(labels)
         self.classes_, codes = encode_labels(labels)

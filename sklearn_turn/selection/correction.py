@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import encode_known
 from .mixture import Floats, Ints
-from .protocol import encode_known
 
 
 def suggested_codes(

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ..labels import check_labels, encode_labels
+from ..labels import check_labels, encode_labels, plain_labels
 from ..validation import validated_fit
 from .gmm import GMMNoiseFilter
 from .mixture import Floats, Ints
@@ -113,7 +113,7 @@ class FINENoiseFilter(BaseEstimator):
         """
         if y is not None:
             check_labels(y)
-        Z, labels = validate_data(self, X, y, dtype=np.float64)
+        Z, labels = validate_data(self, X, plain_labels(y), dtype=np.float64)
         check_classification_targets(labels)
         self.classes_, codes = encode_labels(labels)
         if self.standardize:

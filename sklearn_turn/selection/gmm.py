@@ -9,16 +9,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags, column_or_1d
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..exceptions import CleansingWarning
-from ..labels import check_labels, encode_labels
+from ..labels import encode_known, encode_labels, label_vector
 from ..validation import validated_fit
 from .mixture import Floats, Ints, TwoGaussians, fit_by_group
-from .protocol import encode_known
 
 Mask = NDArray[np.bool_]
 
@@ -263,8 +262,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         )
         labels = None
         if y is not None:
-            check_labels(y)
-            labels = column_or_1d(y, warn=True)
+            labels = label_vector(y, warn=True)
             check_classification_targets(labels)
             if len(labels) != len(losses):
                 raise ValueError(

@@ -332,25 +332,6 @@ def _refuse_rows(wrong: Any, what: str, remedy: str) -> None:
         )
 
 
-def encode_known(
-    labels: NDArray[Any],
-    classes: NDArray[Any],
-    wrong: str = "y contains labels the filter was not fitted on",
-) -> NDArray[np.intp]:
-    """Place of each label among the sorted classes of an earlier fit.
-
-    Raises
-    ------
-    ValueError
-        If a label is none of them: what is ``wrong``, and these labels.
-    """
-    known = np.isin(labels, classes)
-    if not known.all():
-        unknown = np.unique(labels[~known])[:10].tolist()
-        raise ValueError(f"{wrong}: {unknown}.")
-    return np.searchsorted(classes, labels)
-
-
 def with_noise_rate(noise_filter: Any, rate: float | None) -> Any:
     """A noise filter told the noise rate, if it takes one and has none.
 

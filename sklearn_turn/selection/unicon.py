@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ..labels import check_labels, encode_labels
+from ..labels import check_labels, encode_labels, plain_labels
 from ..validation import validated_fit
 from .lowest import lowest_of_each_class, warn_of_empty_classes
 from .mixture import Floats
@@ -111,7 +111,7 @@ class UNICONNoiseFilter(BaseEstimator):
         if y is not None:
             check_labels(y)
         losses, labels = validate_data(
-            self, X, y, dtype=np.float64, ensure_all_finite=False
+            self, X, plain_labels(y), dtype=np.float64, ensure_all_finite=False
         )
         check_classification_targets(labels)
         self.classes_, codes = encode_labels(labels)

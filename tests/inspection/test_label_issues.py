@@ -250,6 +250,16 @@ def test_new_labels_without_a_channel_of_fit(model, blobs):
     assert blobs.is_wrong[150:][worst].mean() > 0.7
 
 
+@pytest.mark.parametrize("noise_filter", ["channel", "gmm"])
+def test_new_labels_as_text_are_not_numbers(noise_filter):
+    """Of many classes and few labels NumPy compares numbers with text as text."""
+    X = np.repeat(50 * np.eye(30), 12, axis=0)
+    y = np.repeat(np.arange(30), 12)
+    clf = NoiseFilteredClassifier(LogisticRegression(), noise_filter).fit(X, y)
+    with pytest.raises(ValueError, match="are of two types, '0' and 0"):
+        label_issues(clf, X[:18], y[:18].astype(str))
+
+
 def test_new_samples_pass_through_a_pipeline_once(blobs):
     class Counting(StandardScaler):
         seen = 0

@@ -212,3 +212,9 @@ def test_samples_with_more_copies_than_neighbours(n_features):
     sets = found["duplicate_set"].to_numpy(dtype=int).reshape(50, 20)
     assert len(np.unique(sets[:, :1])) == 50
     assert neighbor_issues(np.full((5, n_features), 0.3))["is_near_duplicate"].all()
+
+
+def test_contradictions_of_large_nullable_labels():
+    ids = pd.Series([2**53, 2**53 + 1, 2**53, 2**53], dtype="Int64")
+    X = np.array([[0.0, 1.0], [0.0, 1.0], [9.0, 0.0], [0.0, 9.0]])
+    assert neighbor_issues(X, ids)["contradicting"].tolist() == [True, True, 0, 0]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -19,10 +20,10 @@ from sklearn_turn import (
     NoiseChannelFilter,
     NoiseFilteredClassifier,
 )
+from sklearn_turn.selection import CORESNoiseFilter, FINENoiseFilter
 from sklearn_turn.selection.protocol import (
     check_log_proba,
     check_noise_filter,
-    encode_known,
     fit_filter,
     make_filter,
 )
@@ -305,13 +306,6 @@ def test_a_list_with_certain_rows_is_taken_for_log_probabilities():
     assert checked.shape == (2, 2)
 
 
-def test_places_of_known_labels():
-    classes = np.array(["a", "c", "d"])
-    assert encode_known(np.array(["d", "a", "d"]), classes).tolist() == [2, 0, 2]
-    with pytest.raises(ValueError, match=r"not fitted on: \['b', 'e'\]"):
-        encode_known(np.array(["b", "a", "e", "b"]), classes)
-
-
 def test_selection_needs_no_torch():
     code = (
         "import sys\n"
@@ -331,3 +325,16 @@ def test_selection_needs_no_torch():
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "noise_filter",
+    [GMMNoiseFilter(), NoiseChannelFilter(), CORESNoiseFilter(), FINENoiseFilter()],
+    ids=lambda noise_filter: type(noise_filter).__name__,
+)
+def test_large_nullable_labels_do_not_merge(noise_filter):
+    ids = np.repeat([2**53, 2**53 + 1], 20)
+    rng = np.random.RandomState(0)
+    X = log_softmax(rng.normal(size=(40, 2)), axis=1)
+    fitted = noise_filter.fit(X, pd.Series(ids, dtype="Int64"))
+    assert fitted.classes_.tolist() == [2**53, 2**53 + 1]

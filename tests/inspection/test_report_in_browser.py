@@ -275,6 +275,25 @@ def test_pictures_and_table_lead_to_their_suspects(page, report):
     assert text(page, "#count").startswith(f"{len(pair)} of ")
 
 
+def test_a_class_without_suspects_leads_to_none(driver, blobs, tmp_path):
+    """And not to those of all classes."""
+    y = blobs.y_true.copy()
+    wrong = np.flatnonzero(y == 0)[:30]
+    y[wrong] = 1
+    clf = NoiseFilteredClassifier(noise_filter="channel", cv=3).fit(blobs.X, y)
+    issues = label_issues(clf).query("is_label_issue")
+    assert set(issues["given_label"]) == {1}
+    path = export_report(clf, blobs.X, y, tmp_path / "report.html")
+    page = opened(driver, path)
+    links = page.find_elements(by.CSS_SELECTOR, "#class-table tbody .link")
+    next(link for link in links if link.text == "2").click()
+    assert text(page, "#count") == "No suspect passes these filters."
+    chosen = select(page.find_element(by.ID, "filter-given")).first_selected_option
+    assert chosen.text == "2 (0)"
+    page.find_element(by.ID, "clear").click()
+    assert text(page, "#count").startswith(f"{len(issues)} ")
+
+
 def test_reviewing_by_keyboard_alone(page):
     page.execute_script("document.querySelector('.keys summary').focus()")
     press(page, keys.TAB)
@@ -607,6 +626,9 @@ def test_marks_of_another_fit_and_another_tab_stay(driver, page, report):
     opened(driver, report[0], keep_marks=True)
     assert stored().items() >= others.items() and len(stored()) == 3
     assert text(driver, "#progress").startswith("2 of")
+    assert text(driver, "#storage-note").endswith(
+        "1 more, of samples not listed here, are not saved."
+    )
     assert label_shown(driver, 0) == ""
 
 

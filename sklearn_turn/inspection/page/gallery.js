@@ -37,11 +37,9 @@ class Gallery {
     for (const side of ["given", "suggested"]) {
       const counts = new Map();
       for (const code of data[side]) counts.set(code, (counts.get(code) ?? 0) + 1);
-      const known = [...counts].sort(([a], [b]) => a - b);
-      options(byId(`filter-${side}`), [
-        ["", "any"],
-        ...known.map(([code, n]) => [code, `${data.classes[code]} (${count(n)})`]),
-      ]);
+      // Also classes without suspects: table and map lead to these as well.
+      const named = (name, code) => [code, `${name} (${count(counts.get(code) ?? 0)})`];
+      options(byId(`filter-${side}`), [["", "any"], ...data.classes.map(named)]);
     }
     options(byId("filter-mark"), [
       ["", "any"],

@@ -60,11 +60,13 @@ function start() {
   notices();
   const progress = () => {
     const { works } = marks.store;
+    const hidden = marks.elsewhere;
     byId("progress").textContent =
       `${count(marks.size)} of ${count(data.index.length)} marked`;
     byId("download").disabled = marks.size === 0;
     byId("storage-note").textContent = works
-      ? "Marks are kept in this browser until you clear its data."
+      ? "Marks are kept in this browser until you clear its data." +
+        (hidden ? ` ${count(hidden)} more, of samples not listed here, are not saved.` : "")
       : "This browser keeps no marks: download them before you close the page.";
     byId("storage-note").classList.toggle("warning", !works);
   };

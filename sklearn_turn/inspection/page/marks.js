@@ -59,6 +59,12 @@ class Marks {
     return this.byIndex.size;
   }
 
+  // How many are kept of samples that this page does not list.
+  get elsewhere() {
+    return Object.keys(this.store.read()).filter((i) => !this.byIndex.has(Number(i)))
+      .length;
+  }
+
   mark(row) {
     return this.byIndex.get(this.data.index[row])?.mark ?? null;
   }

@@ -21,6 +21,8 @@ from . import __version__
 from .exceptions import WeightsNotFoundError
 
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+# Names of files that are printed at most.
+_LISTED = 10
 # What bad files, weights, devices and too little memory raise. Anything else is a
 # defect, and its traceback is wanted.
 _FAILURES = (OSError, ValueError, ImportError, RuntimeError, MemoryError)
@@ -199,6 +201,12 @@ def _audit(args: argparse.Namespace) -> None:
     )
     listed = "" if args.csv else " (--csv FILE lists both)"
     print(f"outliers: {issues['is_outlier'].sum()}{listed}")
+    if len(model.skipped_):
+        print(f"cannot be read, left out: {len(model.skipped_)}")
+        for path in issues["path"].iloc[model.skipped_[:_LISTED]]:
+            print(f"  {path}")
+        if len(model.skipped_) > _LISTED:
+            print("  ... (at the end of the table that --csv FILE writes)")
     for written in filter(None, (args.out, args.csv)):
         print(f"written: {written}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import joblib
 import numpy as np
 import pytest
@@ -17,7 +19,11 @@ from sklearn_turn import (
     NoiseFilteredClassifier,
     TURNClassifier,
 )
-from sklearn_turn.exceptions import CleansingWarning, SkippedImageWarning
+from sklearn_turn.exceptions import (
+    CleansingWarning,
+    ImageReadError,
+    SkippedImageWarning,
+)
 from sklearn_turn.inputs import RawInputs
 
 
@@ -245,6 +251,17 @@ def test_a_missing_path_is_named_with_the_way_out(images, png_files):
     paths = pd.Series([*png_files[:-1], None])
     with pytest.raises(ValueError, match=r"Item 59 of the paths.*dropna"):
         tiny(on_bad_image="skip").fit(paths, images.y)
+
+
+def test_when_no_image_can_be_read(images, tmp_path):
+    paths = [str(tmp_path / f"{i}.png") for i in range(60)]
+    for path in paths:
+        Path(path).write_bytes(b"no image")
+    with pytest.raises(ImageReadError) as caught:
+        tiny(on_bad_image="skip").fit(paths, images.y)
+    assert str(caught.value).startswith("Cannot read any of 60 images:")
+    assert "and 50 more" in str(caught.value)
+    assert str(caught.value).endswith("None is left to train on.")  # skipped they are
 
 
 def test_a_folder_among_the_paths(images, png_files, tmp_path):

@@ -204,6 +204,14 @@ def test_unreadable_images_are_told_and_left_out(folder, capsys):
     assert len(lines_of(err)) == 1
     assert err.startswith("warning: 1 of 61 images cannot be read")
     assert "of 60 labels look wrong" in out
+    broken = folder / "zero" / "broken.png"
+    assert f"cannot be read, left out: 1\n  {broken}\n" in out
+    for i in range(11):
+        (folder / "zero" / f"broken{i}.png").write_bytes(b"")
+    assert run(folder) == 0
+    *_, last, more, _ = lines_of(capsys.readouterr().out)
+    assert last.startswith("  ") and "broken" in last
+    assert "the table that --csv FILE writes" in more
 
 
 def test_what_the_library_prints_is_no_result(folder, capsys, monkeypatch):

@@ -51,7 +51,7 @@ def load_clothing1m(
     subset : {"train", "clean_train", "val", "test", "both"}, default="train"
         "train" has noisy labels (1,000,000 images); "clean_train", "val" and "test"
         those of annotators (47,570, 14,313 and 10,526); "both" is the 37,497 images
-        that have either, the only ones with which noise can be measured.
+        that have both, the only ones with which noise can be measured.
     partial : bool, default=False
         Leave out listed images that are not there, and accept any number.
     return_X_y : bool, default=False

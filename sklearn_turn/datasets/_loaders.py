@@ -88,11 +88,10 @@ def load_image_folder(
     files: list[str] = []
     target: list[int] = []
     for code, name in enumerate(names):
-        found = sorted(
-            str(path.relative_to(root))
-            for path in _files(root / name)
-            if path.suffix.lower() in endings
-        )
+        paths = (path.relative_to(root) for path in _files(root / name))
+        wanted = [path for path in paths if path.suffix.lower() in endings]
+        # By whole names: separators differ from system to system.
+        found = [str(path) for path in sorted(wanted, key=lambda path: path.parts)]
         if not found:
             raise ValueError(
                 f"The subfolder {name!r} of {str(root)!r} holds no image file "
@@ -244,7 +243,11 @@ def _stored_labels(dataset: Any, label: str | int | None) -> Any:
                 "Pass label=..."
             )
         return list(dataset[name])
-    if label is None and getattr(dataset, "targets", None) is not None:
+    if (
+        label is None
+        and getattr(dataset, "targets", None) is not None
+        and not _has_named_fields(dataset)
+    ):
         # torchvision keeps the labels as they were before this transform.
         transform = getattr(dataset, "target_transform", None)
         if transform is None:
@@ -253,6 +256,14 @@ def _stored_labels(dataset: Any, label: str | int | None) -> Any:
     if label is None and isinstance(dataset, torch.utils.data.TensorDataset):
         return dataset.tensors[1] if len(dataset.tensors) > 1 else None
     return None
+
+
+def _has_named_fields(dataset: Any) -> bool:
+    """Whether items are mappings, which name their label themselves."""
+    try:
+        return isinstance(dataset[0], Mapping)
+    except Exception:  # an image that cannot be read is told of later
+        return False
 
 
 def _label_column(label: str | int | None) -> str | int:

@@ -142,6 +142,11 @@ class RawInputs(Source):
                 "Raw inputs must be a numeric array of shape (n_samples, ...), not "
                 f"{array.dtype} of shape {array.shape}."
             )
+        if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+            raise ValueError(
+                "Raw inputs are given to the backbone as 64-bit integers with a sign, "
+                f"and {array.max()} is too large for these."
+            )
         self.array = array
         self.item_shape = tuple(array.shape[1:])
 

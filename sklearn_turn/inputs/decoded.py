@@ -80,7 +80,7 @@ class DecodedImages(Source):
         results = list(self._each(_or_error(function), indices, threads))
         bad = list(self._failures(indices, results))
         if bad:
-            raise _read_error(bad, f"{len(bad)} of {len(results)} images read together")
+            raise read_error(bad, f"{len(bad)} of {len(results)} images read together")
         return [result for result in results if not isinstance(result, Exception)]
 
     def _failures(
@@ -104,35 +104,31 @@ class DecodedImages(Source):
                 yield from pool.map(function, indices[start : start + _TASKS_AT_ONCE])
 
 
-def raise_if_unreadable(source: Source, *, decode: bool = False) -> None:
-    """Raise one error naming samples that are missing or not images.
+def raise_if_unreadable(source: Source) -> None:
+    """Raise one error naming samples that are missing or not images, by their headers.
 
     The search ends with the tenth: in a large set on a wrong path, all are missing.
-
-    Parameters
-    ----------
-    source : Source
-    decode : bool, default=False
-        Decode the pixels too, which finds truncated files; else only the headers.
 
     Raises
     ------
     ImageReadError
         With up to ten names, in the message and in ``paths``.
     """
-    bad = source.problems(decode=decode, most=_LISTED)
+    bad = source.problems(decode=False, most=_LISTED)
     if bad:
         least = "at least " if len(bad) == _LISTED < len(source) else ""
-        raise _read_error(bad, f"{least}{len(bad)} of {len(source)} images")
+        raise read_error(bad, f"{least}{len(bad)} of {len(source)} images")
 
 
-def _read_error(bad: Sequence[Problem], which: str) -> ImageReadError:
+def read_error(
+    bad: Sequence[Problem],
+    which: str,
+    remedy: str = "Drop these images with their labels; classifiers of this library do "
+    "when fitted with on_bad_image='skip'.",
+) -> ImageReadError:
+    """Error that names samples, up to ten of them, and tells what to do."""
     listed = "\n".join(f"  {name}: {why}" for _, name, why in bad[:_LISTED])
     more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-    remedy = (
-        "Drop these images with their labels; classifiers of this library do when "
-        "fitted with on_bad_image='skip'."
-    )
     if any(why == _NOT_FOUND for _, _, why in bad):
         remedy = f"Correct the paths (relative ones start at {os.getcwd()}). {remedy}"
     return ImageReadError(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import SkippedImageWarning
 from ..processes import Processes
-from .decoded import raise_if_unreadable
+from .decoded import read_error
 from .source import Source
 
 
@@ -47,7 +47,8 @@ def find_readable(source: Source, processes: Processes) -> NDArray[np.bool_]:
     readable = np.ones(len(source), dtype=bool)
     readable[[index for index, _, _ in bad]] = False
     if not readable.any():
-        raise_if_unreadable(source, decode=True)
+        remedy = "None is left to train on."
+        raise read_error(bad, f"any of {len(source)} images", remedy)
     if bad:
         warnings.warn(
             f"{len(bad)} of {len(source)} images cannot be read and are skipped, the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,9 @@ def apply_corrections(
         be left out. A file that a spreadsheet wrote is understood as long as it holds
         the same text.
     paths : array-like of shape (n_samples,), default=None
-        Files of the samples, as given to ``fit``: those of the table must be the same.
-        Without them only labels are compared, which a file that was added to a folder,
-        or removed from it, may not change.
+        Files of the samples, as given to ``fit``: those of the table must be the same,
+        but for folders in front of all of them. Without them only labels are compared,
+        which a file that was added to a folder, or removed from it, may not change.
 
     Returns
     -------
@@ -192,13 +193,30 @@ def _check_given(
 
 
 def _check_paths(rows: list[Row], places: list[int], paths: list[Any]) -> None:
+    """Raise unless both name the same files, perhaps from another folder."""
+    in_front = None
     for row, place in zip(rows, places, strict=True):
-        if without_guard(row.path) != as_text(paths[place]):
+        found = _in_front(without_guard(row.path), as_text(paths[place]))
+        in_front = found if in_front is None else in_front
+        if found is None or found != in_front:
             raise ValueError(
                 f"Sample {place} is {str(paths[place])!r}, but {row.path!r} in "
                 f"{row.where}. Pass the files in the order of fit; some may have been "
                 "added, removed or renamed since."
             )
+
+
+def _in_front(one: str, other: str) -> tuple[int, tuple[str, ...]] | None:
+    """Folders that only one of two paths begins with, and whose; None if they differ.
+
+    A list has paths from its own folder, and an audit those from where it ran.
+    """
+    first, second = PurePath(one).parts, PurePath(other).parts
+    more = len(first) - len(second)
+    longer, shorter = (first, second) if more > 0 else (second, first)
+    if not shorter or longer[abs(more) :] != shorter:
+        return None
+    return more, longer[: abs(more)]
 
 
 def _check_corrected(row: Row, new: Any, given: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..labels import label_vector
@@ -236,7 +237,7 @@ def _extracted(classifier: Any, X: Any, used: NDArray[np.bool_]) -> NDArray[Any]
     from ..parameters import ClassifierParameters
 
     if not is_images(X):
-        return np.asarray(X)
+        return check_array(X, dtype=None)
     if not isinstance(classifier, ClassifierParameters):
         raise ValueError(
             f"{type(classifier).__name__} has no backbone to extract features from "

@@ -283,12 +283,13 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     def _warn_if_small(self, sizes: Ints) -> None:
         small = np.flatnonzero(sizes < self.min_samples)
+        remedy = "Lower min_samples"
+        remedy += ", or use scope='global'." if self.scope == "class" else "."
         if len(small):
             warnings.warn(
                 f"{len(small)} of {len(sizes)} classes have fewer than min_samples="
                 f"{self.min_samples} samples, too few for a mixture, so that none of "
-                f"their labels is flagged: {self._counts(small, sizes)}. Lower "
-                "min_samples, or use scope='global'.",
+                f"their labels is flagged: {self._counts(small, sizes)}. {remedy}",
                 CleansingWarning,
                 stacklevel=3,
             )

@@ -217,6 +217,25 @@ def test_classes_with_several_names(targets):
     assert np.asarray(bunch.target).tolist() == [0, 1, 0]
 
 
+def test_labels_that_items_name_are_taken_before_targets():
+    class Fields(Named):
+        def __getitem__(self, index):
+            image, _ = super().__getitem__(index)
+            return {"image": image, "label": "abc"[index]}
+
+    assert load_dataset(Fields(None, [3, 1, 2])).target.tolist() == ["a", "b", "c"]
+
+
+def test_order_does_not_depend_on_the_separator(tmp_path):
+    for name in ("aB.jpg", "a/1.jpg", "a-b.jpg"):
+        path = tmp_path / "cat" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    expected = [os.path.join("cat", *names) for names in (["a", "1.jpg"],)]
+    expected += [os.path.join("cat", name) for name in ("a-b.jpg", "aB.jpg")]
+    assert load_image_folder(tmp_path).filenames.tolist() == expected
+
+
 def test_links_to_folders_are_followed_once(tmp_path):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "more").mkdir()

@@ -169,3 +169,11 @@ def test_the_values_of_tensors():
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows, np.ones((2, 2)))
     assert as_rows(rows) is rows
+
+
+def test_raw_integers_that_do_not_fit():
+    largest = np.array([[2**63 - 1, 0]], dtype=np.uint64)
+    assert RawInputs(largest).load([0]).tolist() == [[2**63 - 1, 0]]
+    with pytest.raises(ValueError, match="9223372036854775808 is too large"):
+        RawInputs(largest + np.uint64(1))
+    assert len(RawInputs(largest[:0])) == 0

@@ -238,6 +238,29 @@ def test_a_file_that_was_added_since(saved):
         apply_corrections(y, frame((0, "cat", "wrong", "dog")), paths=before)
 
 
+@pytest.mark.parametrize("in_table", ["", "sub/", "/data/photos/"])
+@pytest.mark.parametrize("given", ["", "./", "photos/"])
+def test_folders_in_front_of_all_paths(saved, in_table, given):
+    """A list has paths from its own folder, an audit from where it ran."""
+    names = ["cat/1.png", "cat/2.png", "dog/1.png"]
+    rows = [f"{i},{in_table}{n},{n[:3]},right," for i, n in enumerate(names)]
+    text = "index,path,given_label,mark,corrected_label\n" + "\n".join(rows)
+    y, paths = [name[:3] for name in names], [given + name for name in names]
+    if (in_table, given) == ("sub/", "photos/"):  # neither has more in front
+        with pytest.raises(ValueError, match="Sample 0 is 'photos/cat/1.png'"):
+            apply_corrections(y, saved(text), paths=paths)
+        return
+    assert apply_corrections(y, saved(text), paths=paths)[0].tolist() == y
+
+
+def test_folders_in_front_of_some_paths(saved):
+    text = "index,path,given_label,mark,corrected_label\n"
+    text += "0,a/1.png,cat,right,\n1,b/1.png,cat,right,\n"
+    for paths in (["a/1.png", "1.png"], ["1.png", "1.png"], ["x/a/1.png", "b/1.png"]):
+        with pytest.raises(ValueError, match="Sample 1 is .*, but 'b/1.png' in"):
+            apply_corrections(["cat", "cat"], saved(text), paths=paths)
+
+
 def test_leading_zeros_that_a_spreadsheet_removed(saved):
     path = saved(table((0, "7", "wrong", "12")))
     with pytest.raises(ValueError, match="labelled '007', not '7'.*leading zeros"):

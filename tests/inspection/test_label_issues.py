@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Perceptron
@@ -477,3 +478,11 @@ def test_without_pandas_the_extra_is_named(filtered, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-turn\[plots\]'"):
         label_issues(filtered)
+
+
+def test_features_of_sparse_rows(blobs):
+    X = csr_array(blobs.X)
+    clf = NoiseFilteredClassifier(LogisticRegression()).fit(X, blobs.y)
+    assert len(label_issues(clf, X)) == len(blobs.y)
+    with pytest.raises(TypeError, match="dense data is required"):
+        label_issues(clf, X, features="extract")

@@ -461,3 +461,11 @@ def test_parameters_out_of_range(parameter):
     name = next(iter(parameter))
     with pytest.raises(ValueError, match=f"The '{name}' parameter"):
         GMMNoiseFilter(**parameter).fit(_column(_two_groups(70, 30)))
+
+
+def test_what_helps_with_few_samples():
+    losses, y = _column([0.1, 0.2, 0.3, 2.0, 2.1]), [0, 0, 0, 1, 1]
+    with pytest.warns(CleansingWarning, match="or use scope='global'"):
+        GMMNoiseFilter().fit(losses, y)
+    with pytest.warns(CleansingWarning, match="Lower min_samples.$"):
+        GMMNoiseFilter(scope="global").fit(losses, y)

@@ -111,7 +111,7 @@ print(f"{(~is_right).sum()} of the {n_wrong} wrong labels are among the first 15
 # Correct and train
 # -----------------
 # The file is read back and checked against the labels: one that belongs to other data,
-# or was sorted differently, is refused.
+# or to the same files in another order, is refused. The order of its rows is free.
 
 from sklearn_turn.inspection import apply_corrections
 

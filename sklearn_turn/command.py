@@ -124,6 +124,17 @@ def _parser() -> argparse.ArgumentParser:
         "and takes many times as long",
     )
     audit.add_argument(
+        "--no-augment",
+        action="store_true",
+        help="with --fine-tune: do not mirror or crop images at random",
+    )
+    audit.add_argument(
+        "--no-neighbors",
+        action="store_true",
+        help="look for no near-duplicates and outliers, which takes time that grows "
+        "with the square of the number of images",
+    )
+    audit.add_argument(
         "--memory",
         metavar="FOLDER",
         type=Path,
@@ -189,18 +200,22 @@ def _audit(args: argparse.Namespace) -> None:
         )
         if not args.fine_tune:
             model.set_params(fft_epochs=0)
+        if args.no_augment:
+            model.set_params(augment=None)
         model.fit(paths, labels)
-        issues = label_issues(model, paths, features="extract")
+        features = None if args.no_neighbors else "extract"
+        issues = label_issues(model, paths, features=features)
         export_report(model, paths, labels, args.out)
     if args.csv:
         _write_table(issues, args.csv)
     print(noise_summary(model))
-    print(
-        f"near-duplicates: {issues['is_near_duplicate'].sum()}, with contradicting "
-        f"labels: {issues['contradicting'].sum()}"
-    )
-    listed = "" if args.csv else " (--csv FILE lists both)"
-    print(f"outliers: {issues['is_outlier'].sum()}{listed}")
+    if not args.no_neighbors:
+        print(
+            f"near-duplicates: {issues['is_near_duplicate'].sum()}, with contradicting "
+            f"labels: {issues['contradicting'].sum()}"
+        )
+        listed = "" if args.csv else " (--csv FILE lists both)"
+        print(f"outliers: {issues['is_outlier'].sum()}{listed}")
     if len(model.skipped_):
         print(f"cannot be read, left out: {len(model.skipped_)}")
         for path in issues["path"].iloc[model.skipped_[:_LISTED]]:
@@ -226,11 +241,27 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise PermissionError(f"{str(path)!r} cannot be written.")
     if args.memory is not None and args.memory.is_file():
         raise NotADirectoryError(f"{str(args.memory)!r} is a file, not a folder.")
+    if args.csv is not None and args.csv.exists():
+        _check_holds_no_review(args.csv)
     distinct = {path.resolve() for path in (args.source, *outputs)}
     if len(distinct) <= len(outputs):
         raise argparse.ArgumentError(
             None, "FOLDER, --out and --csv must be different files"
         )
+
+
+def _check_holds_no_review(path: Path) -> None:
+    """Raise if somebody has filled in a table of this command."""
+    from .inspection._csv import read_columns
+
+    columns = ("mark", "corrected_label")
+    with contextlib.suppress(ValueError):  # another file, which is replaced
+        reviewed = [where for where, row in read_columns(path, columns) if any(row)]
+        if reviewed:
+            raise FileExistsError(
+                f"{str(path)!r} holds a review, the first mark in {reviewed[0]}. Move "
+                "it away, or name another file as --csv."
+            )
 
 
 def _read(source: Path) -> tuple[Any, Any]:

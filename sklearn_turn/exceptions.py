@@ -61,7 +61,7 @@ class CollapsedProbeWarning(UserWarning):
 
 
 class SkippedImageWarning(UserWarning):
-    """Images that cannot be read were left out of training."""
+    """Images were left out: they cannot be read, or are of a kind not asked for."""
 
 
 class FeatureCacheError(OSError):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,7 +158,9 @@ def test_arguments_reach_the_estimator(folder, monkeypatch, tmp_path):
     more = ["--weights", weights, "--memory", tmp_path / "m", "--random-state", 7]
     assert run(folder, "--batch-size", 8, *more) == 1
     assert run(folder, "--fine-tune") == 1
-    probe, whole = seen
+    assert run(folder, "--fine-tune", "--no-augment") == 1
+    probe, whole, still = seen
+    assert (whole["augment"], still["augment"]) == ("light", None)
     assert probe["fft_epochs"] == 0
     assert probe["batch_size"] == 8
     assert probe["random_state"] == 7
@@ -212,6 +215,33 @@ def test_unreadable_images_are_told_and_left_out(folder, capsys):
     *_, last, more, _ = lines_of(capsys.readouterr().out)
     assert last.startswith("  ") and "broken" in last
     assert "the table that --csv FILE writes" in more
+
+
+def test_a_review_is_not_written_over(folder, capsys):
+    assert run(folder, "--csv", "issues.csv") == 0
+    assert run(folder, "--csv", "issues.csv") == 0  # nobody wrote into it
+    capsys.readouterr()
+    with open("issues.csv", newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    rows[3][rows[0].index("mark")] = "right"
+    with open("issues.csv", "w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows(rows)
+    before = Path("issues.csv").read_bytes()
+    assert run(folder, "--csv", "issues.csv") == 1
+    assert Path("issues.csv").read_bytes() == before
+    assert "'issues.csv' holds a review, the first mark in line 4" in (
+        capsys.readouterr().err
+    )
+    Path("other.csv").write_bytes(b"\0 no table")
+    assert run(folder, "--csv", "other.csv") == 0
+
+
+def test_without_a_look_at_neighbors(folder, capsys):
+    assert run(folder, "--no-neighbors", "--csv", "issues.csv") == 0
+    out = capsys.readouterr().out
+    assert "labels look wrong" in out
+    assert "duplicates" not in out and "outliers" not in out
+    assert "outlier" not in Path("issues.csv").read_text("utf-8-sig").splitlines()[0]
 
 
 def test_what_the_library_prints_is_no_result(folder, capsys, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.utils import Bunch
 
+from ..exceptions import SkippedImageWarning
 from ..inputs import DatasetImages
 
 IMAGE_EXTENSIONS = (
@@ -26,6 +29,10 @@ IMAGE_EXTENSIONS = (
 )
 
 
+#: Endings of images that Pillow reads not, or not everywhere.
+_OTHER_IMAGES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".dng", ".psd")
+
+
 def load_image_folder(
     root: str | os.PathLike[str],
     *,
@@ -36,7 +43,8 @@ def load_image_folder(
 
     Nothing is decoded; the paths go straight into ``fit``. Subfolders are searched to
     any depth; the first level names the class. Order is by path, the same everywhere.
-    Hidden files and folders are passed over, such as ``.ipynb_checkpoints``.
+    Hidden files and folders are passed over, such as ``.ipynb_checkpoints``, and files
+    with other endings, with a warning where these are of images.
 
     Parameters
     ----------
@@ -61,6 +69,11 @@ def load_image_folder(
         If ``root`` is not a folder.
     ValueError
         If there are no subfolders, or a subfolder holds no images.
+
+    Warns
+    -----
+    SkippedImageWarning
+        If there are images with other endings, such as ``.heic``.
 
     Examples
     --------
@@ -87,9 +100,11 @@ def load_image_folder(
     endings = tuple(f".{ending.lstrip('.').lower()}" for ending in given)
     files: list[str] = []
     target: list[int] = []
+    others: Counter[str] = Counter()
     for code, name in enumerate(names):
-        paths = (path.relative_to(root) for path in _files(root / name))
+        paths = [path.relative_to(root) for path in _files(root / name)]
         wanted = [path for path in paths if path.suffix.lower() in endings]
+        others.update(path.suffix.lower() for path in paths)
         # By whole names: separators differ from system to system.
         found = [str(path) for path in sorted(wanted, key=lambda path: path.parts)]
         if not found:
@@ -99,6 +114,15 @@ def load_image_folder(
             )
         files += found
         target += [code] * len(found)
+    passed = {e: n for e, n in others.items() if e in {*_OTHER_IMAGES} - {*endings}}
+    if passed:
+        warnings.warn(
+            f"{sum(passed.values())} images of {str(root)!r} are passed over for their "
+            f"endings ({', '.join(f'{e}: {n}' for e, n in sorted(passed.items()))}). "
+            "Convert them, or name the endings in extensions=... if Pillow reads them.",
+            SkippedImageWarning,
+            stacklevel=2,
+        )
     data = np.array([str(root / file) for file in files])
     if return_X_y:
         return data, np.array(target)

@@ -13,6 +13,8 @@ from torch.utils.data import Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
 from sklearn_turn.datasets import load_dataset, load_image_folder
+from sklearn_turn.datasets._loaders import IMAGE_EXTENSIONS
+from sklearn_turn.exceptions import SkippedImageWarning
 
 N = 12
 
@@ -234,6 +236,21 @@ def test_order_does_not_depend_on_the_separator(tmp_path):
     expected = [os.path.join("cat", *names) for names in (["a", "1.jpg"],)]
     expected += [os.path.join("cat", name) for name in ("a-b.jpg", "aB.jpg")]
     assert load_image_folder(tmp_path).filenames.tolist() == expected
+
+
+def test_images_with_other_endings_are_told(tmp_path, recwarn):
+    (tmp_path / "cat").mkdir()
+    for name in ("a.jpg", "b.heic", "c.HEIC", "d.avif", "notes.txt", ".e.heic"):
+        (tmp_path / "cat" / name).touch()
+    with pytest.warns(SkippedImageWarning) as caught:
+        found = load_image_folder(tmp_path)
+    assert len(found.data) == 1
+    assert "3 images" in str(caught[0].message)
+    assert "(.avif: 1, .heic: 2)" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    every = (*IMAGE_EXTENSIONS, ".heic", ".avif")
+    assert len(load_image_folder(tmp_path, extensions=every).data) == 4
+    assert not recwarn
 
 
 def test_links_to_folders_are_followed_once(tmp_path):

@@ -202,7 +202,10 @@ def check_probe_options(parameters: ProbeParameters) -> None:
     ValueError
         Naming the option and what to use instead.
     """
-    _check_net_options("lp_params", parameters.lp_params, "lp_epochs")
+    extra = parameters.lp_params or {}
+    _check_net_options("lp_params", extra, "lp_epochs")
+    own = {"lr": "lp_lr", "batch_size": "lp_batch_size"}
+    _refuse_twice("lp_params", extra, parameters, own)
 
 
 def check_fine_tune_options(
@@ -223,6 +226,9 @@ def check_fine_tune_options(
     """
     extra = parameters.fft_params or {}
     _check_net_options("fft_params", extra, "fft_epochs")
+    own = {"lr": "fft_lr", "batch_size": "fft_batch_size"}
+    own["optimizer__weight_decay"] = "fft_weight_decay"
+    _refuse_twice("fft_params", extra, parameters, own)
     for name in ("fft_optimizer", "fft_weight_decay"):
         if "optimizer" in extra and getattr(parameters, name) is not None:
             raise ValueError(
@@ -238,6 +244,18 @@ def check_fine_tune_options(
         )
 
 
+def _refuse_twice(
+    name: str, extra: Mapping[str, Any], parameters: Any, own: Mapping[str, str]
+) -> None:
+    """Raise if an option of the net is given in two ways, of which one would win."""
+    for key, ours in own.items():
+        if key in extra and getattr(parameters, ours) is not None:
+            raise ValueError(
+                f"{name} holds {key!r}, so that {ours}={getattr(parameters, ours)} has "
+                f"no effect. Leave one of them out; a search needs {ours}."
+            )
+
+
 def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) -> None:
     extra = dict(extra or {})
     _check_callbacks(name, extra.pop("callbacks", None), "train_split" in extra)
@@ -246,7 +264,7 @@ def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) 
     if not callable(extra.get("train_split") or Net):
         raise ValueError(
             f"The train_split of {name} is {extra['train_split']!r}; pass an object "
-            "such as skorch.dataset.ValidSplit(5)."
+            "such as skorch.dataset.ValidSplit(5, stratified=True)."
         )
     for key in ("iterator_train__sampler", "iterator_train__batch_sampler"):
         if key in extra:
@@ -255,6 +273,14 @@ def _check_net_options(name: str, extra: Mapping[str, Any] | None, epochs: str) 
                 "epoch. For another choice, pass a callback derived from Cleansing."
             )
     check_in_order(extra, name)
+    criterion = extra.get("criterion")
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    if issubclass(kind, nn.NLLLoss):
+        raise ValueError(
+            f"The criterion of {name} is an NLLLoss, which takes log-probabilities, "
+            "but is given logits. Use torch.nn.CrossEntropyLoss, with the same "
+            "arguments."
+        )
     ours = sorted(key for key in extra if key.split("__")[0] in _OURS)
     if ours:
         raise ValueError(
@@ -289,7 +315,7 @@ def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
             raise ValueError(
                 f"{name} holds {type(callback).__name__}, which monitors "
                 f"{monitored!r}, but no validation set: add "
-                "'train_split': skorch.dataset.ValidSplit(5)."
+                "'train_split': skorch.dataset.ValidSplit(5, stratified=True)."
             )
     given = [entry[0] for entry in callbacks or [] if isinstance(entry, tuple)]
     taken = sorted({*given} & {"cosine", "order", "cleansing", "rule", "checkpoint"})

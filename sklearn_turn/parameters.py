@@ -162,7 +162,8 @@ class ProbeParameters:
         about 24 steps: with few, the probe would not get far.
     lp_params : dict, default=None
         More arguments for the probe's skorch net, such as ``callbacks`` or
-        ``optimizer__betas``.
+        ``optimizer__betas``. Callbacks are of the probe that is kept, and not of those
+        that are trained out of fold to judge labels.
     """
 
     lp_epochs: int = parameter(default=20, legal=[_COUNT])
@@ -205,7 +206,7 @@ class FineTuneParameters:
     freeze_batch_norm : bool, default=True
         BatchNorm layers keep the statistics of the pre-training and use them while
         fine-tuning: the batches of a small clean subset estimate them poorly. No
-        effect on backbones without BatchNorm.
+        effect on backbones without BatchNorm, or without pre-training.
     fft_grad_checkpointing : bool, default=False
         Compute activations again in the backward pass instead of keeping them: far
         less memory for a third more time, and the same gradients. For timm backbones.
@@ -217,7 +218,8 @@ class FineTuneParameters:
     fft_params : dict, default=None
         More arguments for the skorch net of fine-tuning, such as ``callbacks``,
         ``train_split`` or ``optimizer__param_groups``. A callback that is a skorch
-        ``LRScheduler`` takes the place of the cosine schedule.
+        ``LRScheduler`` takes the place of the cosine schedule, which would overrule
+        others that set the learning rate.
     """
 
     fft_epochs: int = parameter(default=4, legal=[_COUNT])

@@ -76,7 +76,8 @@ class TURNClassifier(
         Epochs of linear probing, the paper's E_LP. 0 starts fine-tuning from an
         untrained head.
     q : float in [0, 1], default=0.7
-        Robustness of the probe's generalised cross-entropy; 0 is cross-entropy.
+        Robustness of the probe's generalised cross-entropy; 0 is cross-entropy. No
+        effect where all epochs are warm-up (``lp_epochs <= lp_warmup_epochs``).
     cleansing : {"epoch", "once"} or None, default="epoch"
         Filter labels before every epoch of fine-tuning, before the first only, or
         train on all labels.

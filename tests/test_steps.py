@@ -405,6 +405,8 @@ def test_dropout_and_augmentation_are_on_while_training(on, images, blobs):
         ({"callbacks": [("cosine", Count())]}, "choose another name"),
         ({"callbacks": [EarlyStopping()]}, r"EarlyStopping.*'train_split'"),
         ({"train_split": 0.2}, "ValidSplit"),
+        ({"criterion": nn.NLLLoss}, "log-probabilities, but is given logits"),
+        ({"criterion": nn.NLLLoss()}, "log-probabilities, but is given logits"),
         ({"iterator_train__sampler": []}, "chooses the samples"),
         ({"iterator_valid__shuffle": True}, "asked once, in order"),
         ({"iterator_valid__drop_last": True}, "asked once, in order"),
@@ -579,3 +581,53 @@ def test_options_of_an_optimizer_that_is_replaced_are_refused(option, blobs):
     clf = FullFineTuning(fft_params={"optimizer": torch.optim.SGD}, **option)
     with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect"):
         clf.fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize(
+    ("ours", "params", "key"),
+    [
+        ({"fft_lr": 0.1}, "fft_params", "lr"),
+        ({"fft_batch_size": 4}, "fft_params", "batch_size"),
+        ({"fft_weight_decay": 0.1}, "fft_params", "optimizer__weight_decay"),
+        ({"lp_lr": 0.1}, "lp_params", "lr"),
+        ({"lp_batch_size": 4}, "lp_params", "batch_size"),
+    ],
+)
+def test_one_setting_in_two_places_is_refused(ours, params, key, blobs):
+    (name,) = ours
+    clf = TURNClassifier(**ours, **{params: {key: 8}})
+    with pytest.raises(ValueError, match=f"{params} holds '{key}', so that {name}="):
+        clf.fit(blobs.X, blobs.y)
+    clf.set_params(**{name: None}, lp_epochs=1, fft_epochs=1)
+    clf.fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize("loss", ["gce", "nce+rce", "sce"])
+def test_validation_has_one_loss_in_all_epochs(loss, blobs):
+    """Else the epochs of warm-up would look better or worse than the others."""
+    params = {"train_split": ValidSplit(3, stratified=True)}
+    options = {"loss": loss, "fft_lr": 1e-9, "random_state": 0, "fft_params": params}
+    clf = FullFineTuning(**options, fft_epochs=3, fft_warmup_epochs=1)
+    losses = [row["valid_loss"] for row in clf.fit(blobs.X, blobs.y).history_]
+    np.testing.assert_allclose(losses, losses[-1], rtol=1e-4)
+    trained = [row["train_loss"] for row in clf.history_]
+    assert abs(trained[0] - trained[1]) > 0.1  # of cross-entropy, and not
+
+
+def test_a_split_that_takes_whole_classes_is_warned_of(blobs):
+    order = np.argsort(blobs.y, kind="stable")
+    options = {"random_state": 0, "fft_epochs": 1}
+    split = {"train_split": ValidSplit(4)}  # the first quarter
+    with pytest.warns(UserWarning, match="all samples of 1 of 4 classes") as caught:
+        FullFineTuning(**options, fft_params=split).fit(
+            blobs.X[order], np.r_[np.full(75, -1), blobs.y[order][75:]]
+        )
+    assert "stratified=True" in str(caught[0].message)
+
+
+def test_batches_that_are_never_full_are_an_error(blobs):
+    params = {"iterator_train__drop_last": True}
+    clf = FullFineTuning(fft_params=params, fft_batch_size=512)
+    with pytest.raises(ValueError, match="drop_last=True leaves out"):
+        clf.fit(blobs.X, blobs.y)
+    FullFineTuning(fft_params=params, fft_batch_size=256).fit(blobs.X, blobs.y)

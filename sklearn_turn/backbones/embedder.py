@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .augment import AUGMENTATIONS
 from .autocast import autocast
@@ -26,7 +28,8 @@ class Embedder(nn.Module):
     backbone_width : int
         Number of features.
     freeze_batch_norm : bool
-        Whether BatchNorm keeps its statistics, and uses them, while training.
+        Whether BatchNorm keeps its statistics, and uses them, while training. Not
+        where all have the initial ones, with which they would normalise nothing.
     compile : bool
         Whether torch compiles the backbone when it is first run, in this process.
     grad_checkpointing : bool
@@ -50,6 +53,7 @@ class Embedder(nn.Module):
     ):
         super().__init__()
         self.freeze_batch_norm = freeze_batch_norm
+        self._is_pretrained: bool | None = None
         self.grad_checkpointing = grad_checkpointing
         self.backbone_width = backbone_width
         self.transform = transform
@@ -72,10 +76,13 @@ class Embedder(nn.Module):
 
     def train(self, mode: bool = True) -> Embedder:
         super().train(mode)
-        if self.freeze_batch_norm:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        if mode and self.freeze_batch_norm:
+            norms = [m for m in self.backbone.modules() if isinstance(m, _BatchNorm)]
+            if self._is_pretrained is None:  # asked before the first step
+                self._is_pretrained = not all(map(_has_initial_statistics, norms))
+            if self._is_pretrained:
+                for norm in norms:
+                    norm.eval()
         if self.grad_checkpointing:
             # In training only: what tells one frozen backbone from another stays.
             set_checkpointing: Any = self.backbone.set_grad_checkpointing
@@ -94,6 +101,13 @@ class Embedder(nn.Module):
         replaces = self.training and not self.grad_checkpointing
         with autocast(images.device.type, self.dtype, training=replaces):
             return self.backbone(images).float()
+
+
+def _has_initial_statistics(norm: _BatchNorm) -> bool:
+    """Mean 0 and variance 1 of every channel, or none at all."""
+    if norm.running_mean is None or norm.running_var is None:
+        return True
+    return not norm.running_mean.any() and bool((norm.running_var == 1).all())
 
 
 def _check_checkpointing(backbone: Any) -> None:
@@ -136,6 +150,8 @@ def make_embedder(
         See :class:`Embedder`.
     """
     transform: nn.Module = nn.Identity()
+    if isinstance(augment, nn.Module):  # the user's own, which is not to be trained
+        augment = copy.deepcopy(augment).requires_grad_(False)
     if not raw:
         transform = BatchTransform(
             backbone.input_size,

@@ -126,6 +126,18 @@ class ELRPlus(JointClassifier):
     lp_warmup_epochs: int = parameter(default=0, legal=[COUNT])
     fft_warmup_epochs: int = parameter(default=0, legal=[COUNT])
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        for name in ("lp_params", "fft_params"):
+            for entry in (getattr(self, name) or {}).get("callbacks") or []:
+                callback = entry[1] if isinstance(entry, tuple) else entry
+                if getattr(callback, "load_best", False):
+                    raise ValueError(
+                        f"{name} holds {type(callback).__name__} with load_best=True, "
+                        "which would bring back networks in place of their moving "
+                        "averages. Set load_best=False."
+                    )
+
     def _rule(self, task: Task) -> JointTraining:
         return ELRPlusTraining(task, self)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
-from skorch.callbacks import Callback, EpochScoring
+from skorch.callbacks import BatchScoring, Callback, EpochScoring
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -37,6 +37,12 @@ from .peers import PeerNet, Peers
 _LOGGER = logging.getLogger(__name__)
 
 COUNT = Interval(Integral, 0, None, closed="left")
+
+# What may be said of the loader of training: how it reads, not what.
+_LOADING = (
+    *("num_workers", "pin_memory", "prefetch_factor", "persistent_workers", "timeout"),
+    *("worker_init_fn", "multiprocessing_context", "batch_size"),
+)
 
 
 class JointTraining(Callback):
@@ -238,6 +244,13 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
             )
         for name in ("lp_params", "fft_params"):
             extra = getattr(self, name) or {}
+            for key in extra:
+                kind, _, option = key.partition("__")
+                if kind == "iterator_train" and option not in _LOADING:
+                    raise ValueError(
+                        f"{name} holds {key!r}, but {type(self).__name__} draws the "
+                        "batches of training itself. Remove it."
+                    )
             if any(key.startswith("criterion") for key in extra):
                 raise ValueError(
                     f"{name} holds a criterion, but {type(self).__name__} has a loss "
@@ -245,11 +258,12 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
                 )
             for entry in extra.get("callbacks") or []:
                 callback = entry[1] if isinstance(entry, tuple) else entry
-                if isinstance(callback, EpochScoring) and callback.on_train:
+                is_score = isinstance(callback, EpochScoring | BatchScoring)
+                if is_score and callback.on_train:
                     raise ValueError(
-                        f"{name} holds an EpochScoring of training batches, for which "
-                        f"{type(self).__name__} has no single prediction. Set "
-                        "on_train=False, and train_split for held-out samples."
+                        f"{name} holds {type(callback).__name__} of training batches, "
+                        f"for which {type(self).__name__} has no single prediction. "
+                        "Set on_train=False, and train_split for held-out samples."
                     )
                 if isinstance(callback, RandomOrder):
                     raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backbones import BatchTransform, Embedder
 from ..training.batches import Batch
@@ -47,7 +47,10 @@ def views_of(
     transform = copy.copy(transform)
     # In training mode, whatever that of the network. Not by setattr, which would
     # register an augmentation that is a module with the original too.
-    vars(transform).update(training=True, augment=augment or transform.augment)
+    augment = augment or transform.augment
+    vars(transform).update(training=True, augment=augment)
+    if isinstance(augment, nn.Module):
+        augment.train()
     return [transform(batch.x) for _ in range(n_views if transform.augment else 1)]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dis
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
@@ -16,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from ..inputs import Ragged
 from ..losses import CrossEntropyLoss, SampleLoss
 from ..progress import Phase, progress
-from .batches import Batch, already_a_batch, n_samples_of
+from .batches import Batch, already_a_batch, n_samples_of, root_and_rows
 from .device import moved
 from .optimizers import refine_groups
 
@@ -52,9 +54,10 @@ class Net(NeuralNetClassifier):
         As for :class:`skorch.NeuralNetClassifier`. The criterion is a
         :class:`~sklearn_turn.losses.SampleLoss` or a torch loss of (logits, target).
     warmup_epochs : int, default=0
-        First epochs that use cross-entropy, whatever the criterion. At a fresh head
-        p_y = 1/C, where the gradient of generalised cross-entropy is C^-q times that of
-        cross-entropy; with many classes it would hardly start.
+        First epochs that are trained by cross-entropy, whatever the criterion. At a
+        fresh head p_y = 1/C, where the gradient of generalised cross-entropy is C^-q
+        times that of cross-entropy; with many classes it would hardly start. Validation
+        uses the criterion throughout.
     layer_decay : float, default=None
         Learning rate of each layer relative to the next one; None is one for all.
     phase : str, default=None
@@ -132,7 +135,9 @@ class Net(NeuralNetClassifier):
         self._set_training(False)
         with torch.no_grad():
             logits = self.infer(batch.x)
-            return {"loss": self.batch_loss(logits, batch), "y_pred": logits}
+            # By one loss in all epochs, so that they can be compared.
+            loss = self.batch_loss(logits, batch, warms_up=False)
+            return {"loss": loss, "y_pred": logits}
 
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         self.check_is_fitted()
@@ -145,11 +150,16 @@ class Net(NeuralNetClassifier):
         """What is differentiated in a step."""
         return self.batch_loss(logits, batch)
 
-    def batch_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of a batch, weighted where the samples have weights."""
+    def batch_loss(
+        self, logits: Tensor, batch: Batch, *, warms_up: bool = True
+    ) -> Tensor:
+        """Mean loss of a batch, weighted where the samples have weights.
+
+        The first epochs have another one, if they are to warm up.
+        """
         target = batch.y if batch.target is None else batch.target
         y = moved(target, logits.device)
-        if len(self.history) <= self.warmup_epochs:
+        if warms_up and len(self.history) <= self.warmup_epochs:
             losses = cross_entropy(logits, y, reduction="none")
         elif isinstance(self.criterion_, SampleLoss):
             losses = self.criterion_(logits, y, batch.index)
@@ -209,6 +219,12 @@ class Net(NeuralNetClassifier):
             return
         # Cleansing changes the number of batches from epoch to epoch.
         self.n_batches_ = len(iterator)
+        if training and not self.n_batches_ and getattr(iterator, "drop_last", False):
+            raise ValueError(
+                "There are fewer samples than one batch holds, and drop_last=True "
+                "leaves out what does not fill one, so that nothing is trained on. "
+                "Remove drop_last, or lower the batch size."
+            )
         if self.phase_ is None:
             name = f"epoch {len(self.history)} of {self.max_epochs}"
             name = name if training else f"{name}, validation"
@@ -220,7 +236,9 @@ class Net(NeuralNetClassifier):
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         if self.split_ is None:
-            return super().get_split_datasets(X, y, **fit_params)
+            split = super().get_split_datasets(X, y, **fit_params)
+            _warn_of_lost_classes(*split)
+            return split
         # Drawn anew, it would hold validation samples that were trained on.
         dataset = self.get_dataset(X, y)
         return tuple(torch.utils.data.Subset(dataset, rows) for rows in self.split_)
@@ -260,6 +278,24 @@ class Net(NeuralNetClassifier):
         """Drop the optimiser's state, two thirds of the memory of a trained net."""
         self.optimizer_.state.clear()
         self.module_.zero_grad(set_to_none=True)
+
+
+def _warn_of_lost_classes(train: Any, valid: Any) -> None:
+    """Warn of a split that leaves nothing of a class to train on."""
+    root, rows = root_and_rows(train)
+    y = getattr(root, "y", None)
+    if valid is None or y is None:
+        return
+    codes = np.asarray(torch.as_tensor(y).cpu())
+    lost = np.setdiff1d(codes, codes[rows])
+    if len(lost):
+        warnings.warn(
+            f"train_split sets aside all samples of {len(lost)} of "
+            f"{len(np.unique(codes))} classes, which are not trained on. Use "
+            "skorch.dataset.ValidSplit(5, stratified=True).",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _is_early_stop(interrupt: KeyboardInterrupt) -> bool:

@@ -160,7 +160,8 @@ class SharedNet(Net):
         if len({*self.processes.exchange("the training set", digest)}) > 1:
             raise ValueError(
                 "train_split splits differently in each process; give it a "
-                "random_state, such as skorch.dataset.ValidSplit(0.2, random_state=0)."
+                "random_state, such as skorch.dataset.ValidSplit(0.2, stratified=True, "
+                "random_state=0)."
             )
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:

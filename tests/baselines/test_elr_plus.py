@@ -10,6 +10,8 @@ import pytest
 import torch
 from baselines.models import classifier, labels_only, numpy_proba
 from numpy.testing import assert_allclose
+from skorch.callbacks import Checkpoint
+from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklearn_turn.baselines import ELRPlus
@@ -147,3 +149,12 @@ def test_finds_wrong_labels(wide):
     assert (clf.suggested_labels_ == wide.y_true).mean() > 0.9
     assert clf.score(wide.X, wide.y_true) > 0.95
     assert not hasattr(clf, "losses_")
+
+
+@pytest.mark.parametrize("params", ["lp_params", "fft_params"])
+def test_networks_are_not_brought_back_in_place_of_averages(params, wide):
+    callback = Checkpoint(load_best=True)
+    split = ValidSplit(5, stratified=True)
+    clf = ELRPlus(**{params: {"callbacks": [callback], "train_split": split}})
+    with pytest.raises(ValueError, match=f"{params} holds Checkpoint with load_best"):
+        clf.fit(wide.X, wide.y)

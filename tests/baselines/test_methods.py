@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from skorch.callbacks import EarlyStopping, EpochScoring
+from skorch.callbacks import BatchScoring, EarlyStopping, EpochScoring
 from skorch.dataset import ValidSplit
 from support import Count, Pool, Tally, pool
 
@@ -240,8 +240,14 @@ def test_callbacks_of_the_user_and_what_is_refused(method, wide):
     with pytest.raises(ValueError, match="lp_params holds Cleansing, which selects"):
         brief(method, lp_params=selecting).fit(wide.X, wide.y)
     scoring = {"callbacks": [EpochScoring("accuracy", on_train=True)]}
-    with pytest.raises(ValueError, match="lp_params holds an EpochScoring of training"):
+    with pytest.raises(ValueError, match="lp_params holds EpochScoring of training"):
         brief(method, lp_params=scoring).fit(wide.X, wide.y)
+    scoring = {"callbacks": [BatchScoring("accuracy", on_train=True)]}
+    with pytest.raises(ValueError, match="lp_params holds BatchScoring of training"):
+        brief(method, lp_params=scoring).fit(wide.X, wide.y)
+    for option in ("iterator_train", "iterator_train__drop_last"):
+        with pytest.raises(ValueError, match=f"{option}'.*draws the batches"):
+            brief(method, lp_params={option: True}).fit(wide.X, wide.y)
     with pytest.raises(ValueError, match="has a loss of its own"):
         brief(method, lp_params={"criterion": torch.nn.MSELoss}).fit(wide.X, wide.y)
     with pytest.raises(ValueError, match="All 2 epochs are warm-up.*lp_epochs"):

@@ -63,3 +63,17 @@ def test_schedule_follows_epochs_of_changing_length(numbered):
         done = (epoch + np.arange(n_batches) / n_batches) / 3
         expected.extend(0.25 * (1 + np.cos(np.pi * done)))
     np.testing.assert_allclose(record.rates, expected)
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "first"),
+    [(1, 1.0), (9, 1.0), (10, 0.01)],  # batches of all samples: one step an epoch
+)
+def test_a_warm_up_of_less_than_a_step_is_none(n_epochs, first, numbered):
+    X, y = numbered
+    record = _RecordRates()
+    callbacks = [("cosine", CosineSchedule(0.1)), ("record", record)]
+    net = Net(Spy, callbacks=callbacks, lr=0.2, batch_size=-1, max_epochs=n_epochs)
+    net.fit(X, y)
+    assert len(record.rates) == n_epochs
+    assert record.rates[0] == pytest.approx(0.2 * first)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import sys
@@ -162,6 +161,8 @@ def work(cell: Cell, folder: Path, root: Path = FOLDER) -> None:
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
     """Whether the cell is ours to measure; a claim ends with its process."""
+    import fcntl  # not on Windows, where reports can be read all the same
+
     path.parent.mkdir(parents=True, exist_ok=True)
     claim = path.with_suffix(".claim")
     with open(claim, "w") as file:

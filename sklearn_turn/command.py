@@ -251,17 +251,23 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _check_holds_no_review(path: Path) -> None:
-    """Raise if somebody has filled in a table of this command."""
-    from .inspection._csv import read_columns
+    """Raise if somebody has filled in a table of this command, or may have."""
+    from .inspection._csv import MissingColumnsError, read_columns
 
-    columns = ("mark", "corrected_label")
-    with contextlib.suppress(ValueError):  # another file, which is replaced
-        reviewed = [where for where, row in read_columns(path, columns) if any(row)]
-        if reviewed:
-            raise FileExistsError(
-                f"{str(path)!r} holds a review, the first mark in {reviewed[0]}. Move "
-                "it away, or name another file as --csv."
-            )
+    remedy = "Move it away, or name another file as --csv."
+    try:
+        rows = list(read_columns(path, ("mark", "corrected_label")))
+    except MissingColumnsError:  # of something else
+        return
+    except ValueError as error:
+        raise FileExistsError(
+            f"{str(path)!r} is there and may hold a review: {error} {remedy}"
+        ) from error
+    reviewed = [where for where, cells in rows if any(cells)]
+    if reviewed:
+        raise FileExistsError(
+            f"{str(path)!r} holds a review, the first mark in {reviewed[0]}. {remedy}"
+        )
 
 
 def _read(source: Path) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from skorch.callbacks import LRScheduler
 from torch import nn
 
+from .backbones import Embedder
 from .exceptions import DistributedError, NotEnoughMemoryError
 from .losses import SampleLoss
 from .parameters import FineTuneParameters, ProbeParameters
@@ -80,10 +81,10 @@ def make_net(
         kind, options = SharedNet, {**options, "processes": processes}
     extra = dict(extra or {})
     added = list(extra.pop("callbacks", None) or [])
-    if any(isinstance(_callback(entry), RandomOrder) for entry in added):
+    if any(isinstance(callback_of(entry), RandomOrder) for entry in added):
         # The user's selects the samples of each epoch, and ours would do so as well.
         callbacks = [c for c in callbacks if not isinstance(c[1], RandomOrder)]
-    if any(isinstance(_callback(entry), LRScheduler) for entry in added):
+    if any(isinstance(callback_of(entry), LRScheduler) for entry in added):
         callbacks = [c for c in callbacks if not isinstance(c[1], CosineSchedule)]
     if "optimizer" in extra:
         # Another optimiser takes none of our options but the learning rate.
@@ -151,6 +152,8 @@ def fit_net(net: Net, task: Task, *, rate: str = "fft_lr") -> Net:
         net.initialize()
         net.module_.eval()
         return _own(net)
+    if isinstance(task.embed, Embedder):
+        task.embed.free_untrained_batch_norm()
     try:
         # The labels once more, for a stratified train_split.
         net.fit(on_device(task.dataset, task.runtime.device), task.y)
@@ -204,7 +207,8 @@ def check_probe_options(parameters: ProbeParameters) -> None:
     """
     extra = parameters.lp_params or {}
     _check_net_options("lp_params", extra, "lp_epochs")
-    own = {"lr": "lp_lr", "batch_size": "lp_batch_size"}
+    own = {"lr": "lp_lr", "optimizer__lr": "lp_lr"}
+    own |= dict.fromkeys(("batch_size", "iterator_train__batch_size"), "lp_batch_size")
     _refuse_twice("lp_params", extra, parameters, own)
 
 
@@ -226,7 +230,8 @@ def check_fine_tune_options(
     """
     extra = parameters.fft_params or {}
     _check_net_options("fft_params", extra, "fft_epochs")
-    own = {"lr": "fft_lr", "batch_size": "fft_batch_size"}
+    own = {"lr": "fft_lr", "optimizer__lr": "fft_lr"}
+    own |= dict.fromkeys(("batch_size", "iterator_train__batch_size"), "fft_batch_size")
     own["optimizer__weight_decay"] = "fft_weight_decay"
     _refuse_twice("fft_params", extra, parameters, own)
     for name in ("fft_optimizer", "fft_weight_decay"):
@@ -236,7 +241,7 @@ def check_fine_tune_options(
                 f"{name} at None; options go into fft_params, such as "
                 "'optimizer__weight_decay'."
             )
-    added = [_callback(entry) for entry in extra.get("callbacks") or []]
+    added = [callback_of(entry) for entry in extra.get("callbacks") or []]
     if selects and any(isinstance(callback, RandomOrder) for callback in added):
         raise ValueError(
             "fft_params holds a callback that selects the samples of each epoch, and "
@@ -304,7 +309,7 @@ def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
             f"The callbacks of {name} are {callbacks!r}; pass a list of them."
         )
     for entry in callbacks or []:
-        callback = _callback(entry)
+        callback = callback_of(entry)
         if isinstance(callback, type):
             raise ValueError(
                 f"{name} holds the class {callback.__name__} as a callback; pass an "
@@ -326,6 +331,6 @@ def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
         )
 
 
-def _callback(entry: Any) -> Any:
+def callback_of(entry: Any) -> Any:
     """A callback of a list of callbacks or pairs of name and callback."""
     return entry[1] if isinstance(entry, tuple) else entry

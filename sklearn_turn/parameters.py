@@ -202,7 +202,8 @@ class FineTuneParameters:
         None is 64, or down to 16 for fewer than 3072 samples: with few steps
         fine-tuning would not get far.
     fft_lr_warmup : float in [0, 1), default=0.1
-        Share of fine-tuning over which the learning rate rises.
+        Share of fine-tuning over which the learning rate rises; nothing where that is
+        less than a step.
     freeze_batch_norm : bool, default=True
         BatchNorm layers keep the statistics of the pre-training and use them while
         fine-tuning: the batches of a small clean subset estimate them poorly. No

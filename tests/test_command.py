@@ -232,7 +232,12 @@ def test_a_review_is_not_written_over(folder, capsys):
     assert "'issues.csv' holds a review, the first mark in line 4" in (
         capsys.readouterr().err
     )
-    Path("other.csv").write_bytes(b"\0 no table")
+    # As a spreadsheet may have written it, in its own alphabet.
+    text = before.decode("utf-8-sig") + "\r\nm\N{LATIN SMALL LETTER U WITH DIAERESIS}"
+    Path("issues.csv").write_bytes(text.encode("cp1252"))
+    assert run(folder, "--csv", "issues.csv") == 1
+    assert "may hold a review: 'issues.csv' is not text" in capsys.readouterr().err
+    Path("other.csv").write_text("a,b\n1,2\n")
     assert run(folder, "--csv", "other.csv") == 0
 
 

@@ -28,8 +28,7 @@ class Embedder(nn.Module):
     backbone_width : int
         Number of features.
     freeze_batch_norm : bool
-        Whether BatchNorm keeps its statistics, and uses them, while training. Not
-        where all have the initial ones, with which they would normalise nothing.
+        Whether BatchNorm keeps its statistics, and uses them, while training.
     compile : bool
         Whether torch compiles the backbone when it is first run, in this process.
     grad_checkpointing : bool
@@ -53,7 +52,6 @@ class Embedder(nn.Module):
     ):
         super().__init__()
         self.freeze_batch_norm = freeze_batch_norm
-        self._is_pretrained: bool | None = None
         self.grad_checkpointing = grad_checkpointing
         self.backbone_width = backbone_width
         self.transform = transform
@@ -76,18 +74,26 @@ class Embedder(nn.Module):
 
     def train(self, mode: bool = True) -> Embedder:
         super().train(mode)
-        if mode and self.freeze_batch_norm:
-            norms = [m for m in self.backbone.modules() if isinstance(m, _BatchNorm)]
-            if self._is_pretrained is None:  # asked before the first step
-                self._is_pretrained = not all(map(_has_initial_statistics, norms))
-            if self._is_pretrained:
-                for norm in norms:
-                    norm.eval()
+        if self.freeze_batch_norm:
+            for norm in self._batch_norms():
+                norm.eval()
         if self.grad_checkpointing:
             # In training only: what tells one frozen backbone from another stays.
             set_checkpointing: Any = self.backbone.set_grad_checkpointing
             set_checkpointing(mode)
         return self
+
+    def _batch_norms(self) -> list[_BatchNorm]:
+        return [m for m in self.backbone.modules() if isinstance(m, _BatchNorm)]
+
+    def free_untrained_batch_norm(self) -> None:
+        """Freeze no BatchNorm whose statistics are those it was made with.
+
+        It would normalise nothing. Called before training, with the weights that it
+        starts from.
+        """
+        if all(map(_has_initial_statistics, self._batch_norms())):
+            self.freeze_batch_norm = False
 
     def forward(self, batch: Any) -> Tensor:
         return self.embed_inputs(self.transform(batch))

@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 
 from ..constructor import parameter, with_parameters
 from ..losses.memory import SampleMemory
+from ..nets import callback_of
 from ..task import Selection, Task
 from ..training.batches import Batch
 from .joint import COUNT, JointClassifier, JointTraining
@@ -130,7 +131,7 @@ class ELRPlus(JointClassifier):
         super()._check_parameters()
         for name in ("lp_params", "fft_params"):
             for entry in (getattr(self, name) or {}).get("callbacks") or []:
-                callback = entry[1] if isinstance(entry, tuple) else entry
+                callback = callback_of(entry)
                 if getattr(callback, "load_best", False):
                     raise ValueError(
                         f"{name} holds {type(callback).__name__} with load_best=True, "

@@ -20,6 +20,7 @@ from ..constructor import parameter, with_parameters
 from ..nets import (
     Options,
     Start,
+    callback_of,
     check_fine_tune_options,
     check_probe_options,
     fit_net,
@@ -38,11 +39,8 @@ _LOGGER = logging.getLogger(__name__)
 
 COUNT = Interval(Integral, 0, None, closed="left")
 
-# What may be said of the loader of training: how it reads, not what.
-_LOADING = (
-    *("num_workers", "pin_memory", "prefetch_factor", "persistent_workers", "timeout"),
-    *("worker_init_fn", "multiprocessing_context", "batch_size"),
-)
+# Of the loader of training, what the sampler of parts replaces.
+_REPLACED = ("", "shuffle", "drop_last", "collate_fn")
 
 
 class JointTraining(Callback):
@@ -246,7 +244,7 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
             extra = getattr(self, name) or {}
             for key in extra:
                 kind, _, option = key.partition("__")
-                if kind == "iterator_train" and option not in _LOADING:
+                if kind == "iterator_train" and option in _REPLACED:
                     raise ValueError(
                         f"{name} holds {key!r}, but {type(self).__name__} draws the "
                         "batches of training itself. Remove it."
@@ -257,7 +255,7 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
                     "of its own. Remove it."
                 )
             for entry in extra.get("callbacks") or []:
-                callback = entry[1] if isinstance(entry, tuple) else entry
+                callback = callback_of(entry)
                 is_score = isinstance(callback, EpochScoring | BatchScoring)
                 if is_score and callback.on_train:
                     raise ValueError(

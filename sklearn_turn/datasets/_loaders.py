@@ -19,6 +19,7 @@ from ..inputs import DatasetImages
 IMAGE_EXTENSIONS = (
     ".bmp",
     ".gif",
+    ".jfif",
     ".jpeg",
     ".jpg",
     ".png",
@@ -29,8 +30,8 @@ IMAGE_EXTENSIONS = (
 )
 
 
-#: Endings of images that Pillow reads not, or not everywhere.
-_OTHER_IMAGES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".dng", ".psd")
+#: Endings of other images, which are told of.
+_OTHER_IMAGES = (".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".psd")
 
 
 def load_image_folder(
@@ -166,8 +167,9 @@ def load_dataset(
     """Take images and labels from a torch or Hugging Face dataset.
 
     Images are read when they are needed. Labels are taken from ``targets`` or a column
-    of the dataset; where there is neither, each item is read once. ``data`` can be
-    split by scikit-learn, which a raw dataset cannot.
+    of the dataset; where there is neither, or items are mappings with a "label", each
+    item is read once. ``data`` can be split by scikit-learn, which a raw dataset
+    cannot.
 
     Parameters
     ----------
@@ -270,7 +272,7 @@ def _stored_labels(dataset: Any, label: str | int | None) -> Any:
     if (
         label is None
         and getattr(dataset, "targets", None) is not None
-        and not _has_named_fields(dataset)
+        and not _names_labels(dataset)
     ):
         # torchvision keeps the labels as they were before this transform.
         transform = getattr(dataset, "target_transform", None)
@@ -282,10 +284,10 @@ def _stored_labels(dataset: Any, label: str | int | None) -> Any:
     return None
 
 
-def _has_named_fields(dataset: Any) -> bool:
-    """Whether items are mappings, which name their label themselves."""
+def _names_labels(dataset: Any) -> bool:
+    """Whether items are mappings with a label of their own."""
     try:
-        return isinstance(dataset[0], Mapping)
+        return isinstance(dataset[0], Mapping) and "label" in dataset[0]
     except Exception:  # an image that cannot be read is told of later
         return False
 
@@ -298,11 +300,11 @@ def _label_of(dataset: Any, index: int, label: str | int | None) -> Any:
     item = dataset[index]
     key = label
     if key is None:
-        key = "label" if isinstance(item, dict) else 1
+        key = "label" if isinstance(item, Mapping) else 1
     try:
         value = item[key]
     except (KeyError, IndexError, TypeError) as error:
-        has = list(item) if isinstance(item, dict) else type(item).__name__
+        has = list(item) if isinstance(item, Mapping) else type(item).__name__
         raise ValueError(
             f"Item {index} has no label under {key!r}; it is {has}. Pass label=..."
         ) from error

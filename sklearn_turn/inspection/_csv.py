@@ -15,6 +15,10 @@ _DELIMITERS = (",", ";", "\t")
 _FORMULA = re.compile(r"['=+\-@\t\r]")
 
 
+class MissingColumnsError(ValueError):
+    """A table is another one than was looked for."""
+
+
 def read_columns(
     path: Path, columns: Sequence[str], hint: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
@@ -75,7 +79,7 @@ def check_columns(
     missing = [name for name in columns if name not in names]
     if missing:
         found = ", ".join(map(repr, names[:10])) or "none"
-        raise ValueError(
+        raise MissingColumnsError(
             f"{table} lacks the columns {', '.join(map(repr, missing))}; it has "
             f"{found}. {hint}".rstrip()
         )

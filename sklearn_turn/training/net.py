@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from ..inputs import Ragged
 from ..losses import CrossEntropyLoss, SampleLoss
 from ..progress import Phase, progress
-from .batches import Batch, already_a_batch, n_samples_of, root_and_rows
+from .batches import Batch, Labelled, already_a_batch, n_samples_of, root_and_rows
 from .device import moved
 from .optimizers import refine_groups
 
@@ -219,7 +219,8 @@ class Net(NeuralNetClassifier):
             return
         # Cleansing changes the number of batches from epoch to epoch.
         self.n_batches_ = len(iterator)
-        if training and not self.n_batches_ and getattr(iterator, "drop_last", False):
+        sampler = getattr(iterator, "batch_sampler", iterator)
+        if training and not self.n_batches_ and getattr(sampler, "drop_last", False):
             raise ValueError(
                 "There are fewer samples than one batch holds, and drop_last=True "
                 "leaves out what does not fill one, so that nothing is trained on. "
@@ -283,10 +284,9 @@ class Net(NeuralNetClassifier):
 def _warn_of_lost_classes(train: Any, valid: Any) -> None:
     """Warn of a split that leaves nothing of a class to train on."""
     root, rows = root_and_rows(train)
-    y = getattr(root, "y", None)
-    if valid is None or y is None:
+    if valid is None or not isinstance(root, Labelled):
         return
-    codes = np.asarray(torch.as_tensor(y).cpu())
+    codes = root.y.cpu().numpy()
     lost = np.setdiff1d(codes, codes[rows])
     if len(lost):
         warnings.warn(

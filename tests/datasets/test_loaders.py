@@ -225,7 +225,13 @@ def test_labels_that_items_name_are_taken_before_targets():
             image, _ = super().__getitem__(index)
             return {"image": image, "label": "abc"[index]}
 
+    class Others(Named):
+        def __getitem__(self, index):
+            return {"image": super().__getitem__(index)[0], "target": 7}
+
     assert load_dataset(Fields(None, [3, 1, 2])).target.tolist() == ["a", "b", "c"]
+    found = load_dataset(Others(None, [3, 1, 2])).target
+    assert np.asarray(found).tolist() == [3, 1, 2]
 
 
 def test_order_does_not_depend_on_the_separator(tmp_path):

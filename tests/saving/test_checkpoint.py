@@ -54,10 +54,10 @@ def classifier(method, folder=None, **params):
         patchy,
         input_size=8,
         fft_batch_size=8,
-        freeze_batch_norm=False,
         random_state=5,
         checkpoint=folder,
         **{
+            "freeze_batch_norm": False,
             "fft_epochs": 3,
             "fft_params": {"callbacks": [Fuse()]},
             **({"lp_epochs": 3} if has_probe else {}),
@@ -99,9 +99,11 @@ METHODS = [
     (TURNClassifier, {"noise_filter": UsersFilter()}),
     (FullFineTuning, {}),
     (FullFineTuning, {"fft_optimizer": "sgd"}),
+    (FullFineTuning, {"freeze_batch_norm": True}),  # has no statistics to keep
     (FullFineTuning, {"loss": "elr"}),
     (FullFineTuning, {"loss": "gce", "truncation": 0.5}),
     (DivideMix, {}),
+    (DivideMix, {"freeze_batch_norm": True}),
     (UNICON, {}),
     (ELRPlus, {}),
     (CoTeaching, {}),

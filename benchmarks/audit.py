@@ -52,21 +52,13 @@ def _filtered(X: Any, y: Any, seed: int) -> Any:
 
 
 def _cleanlab(X: Any, y: Any, seed: int) -> Any:
-    return _by_cleanlab(_regression(), X, y, seed)
-
-
-def _cleanlab_of_probes(X: Any, y: Any, seed: int) -> Any:
-    from sklearn_turn.baselines import LinearProbing
-
-    return _by_cleanlab(LinearProbing(loss="gce", random_state=seed), X, y, seed)
-
-
-def _by_cleanlab(model: Any, X: Any, y: Any, seed: int) -> Any:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
     from sklearn.model_selection import cross_val_predict
 
-    proba = cross_val_predict(model, X, y, cv=_folds(seed), method="predict_proba")
+    proba = cross_val_predict(
+        _regression(), X, y, cv=_folds(seed), method="predict_proba"
+    )
     find_label_issues(y, proba, n_jobs=1)
     return get_label_quality_scores(y, proba)
 
@@ -81,7 +73,6 @@ AUDITS: dict[str, Callable[[Any, Any, int], Any]] = {
     "sklearn-turn": _turn,
     "sklearn-turn, logistic regression": _filtered,
     "cleanlab": _cleanlab,
-    "cleanlab, probes": _cleanlab_of_probes,
     "sklearn-turn, copies and outliers": _neighbors,
 }
 
@@ -163,9 +154,8 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
         f"threads: {args.threads}. The time is from features to ranked labels, with a "
         "pass of the backbone for none of them; memory is that beyond libraries and "
         "features. Five folds everywhere. cleanlab has the probabilities of a "
-        "standardised logistic regression (C = 1, not tuned), which one of the others "
-        "has as well, or of the probes that sklearn-turn trains; sklearn-turn is "
-        "`TURNClassifier(fft_epochs=0)`. "
+        "standardised logistic regression, which one of the others has as well; "
+        "sklearn-turn is `TURNClassifier(fft_epochs=0)`. "
         "Precision is the share of wrong labels among the first suspects.\n\n"
         + table(header, body)
     )

@@ -110,7 +110,8 @@ def test_the_schedule_is_a_new_one_and_warm_up_of_the_loss_is_over(images):
         pool, input_size=8, loss="gce", fft_epochs=2, fft_warmup_epochs=1
     ).fit(images.X, images.y)
     rates = Rates()
-    continued(clf, images, 2, fft_params={"callbacks": [rates]})
+    # Epochs of four steps: three for a warm-up of more than one.
+    continued(clf, images, 3, fft_params={"callbacks": [rates]})
     peak = clf.net_.lr
     assert rates.rates[0] < 0.1 * peak < 0.9 * peak < max(rates.rates[:3])
     assert rates.rates[-1] < 0.1 * peak

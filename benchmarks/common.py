@@ -54,9 +54,8 @@ def _commit() -> str | None:
     git = partial(subprocess.check_output, cwd=package, text=True, stderr=quiet)
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         changed = git(["git", "status", "--porcelain", "--", "."])
-        return git(["git", "rev-parse", "--short", "HEAD"]).strip() + "+" * bool(
-            changed
-        )
+        commit = git(["git", "rev-parse", "--short", "HEAD"]).strip()
+        return f"{commit}+" if changed else commit
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import sklearn_turn
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE / "_extensions"))
+sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]  # and benchmarks
 
 project = "sklearn-turn"
 author = "The sklearn-turn developers"

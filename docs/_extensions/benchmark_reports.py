@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,6 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 CELLS = RESULTS / "cells"
-
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
 
 
 class MarkdownDirective(SphinxDirective):

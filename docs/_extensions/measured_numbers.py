@@ -8,7 +8,6 @@ the one that was measured last.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,14 +15,10 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from benchmarks.cells import draw_of
+from benchmarks.paper.scores import Difference
 
-from benchmarks.cells import draw_of  # noqa: E402
-from benchmarks.paper.scores import Difference  # noqa: E402
-
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 FITS = RESULTS / "cells" / "small" / "vit_tiny_patch16_224"
 
 

@@ -36,19 +36,17 @@ class CosineSchedule(Callback):
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         if not training:
             return
-        n_steps = net.max_epochs * net.n_batches_
-        # A warm-up of less than one step would be all of that step.
-        warmup = self.warmup if self.warmup * n_steps >= 1 else 0.0
+        step = 1 / (net.max_epochs * net.n_batches_)
         done = (self.epoch_ + self.step_ / net.n_batches_) / net.max_epochs
-        factor = _factor(done, warmup)
+        factor = self._factor(done, step)
         for group in net.optimizer_.param_groups:
             group["lr"] = group["initial_lr"] * factor
         self.step_ += 1
 
-
-def _factor(done: float, warmup: float) -> float:
-    if done < warmup:
-        # Never exactly zero: the first step should count.
-        return max(done / warmup, 0.01)
-    rest = (done - warmup) / (1 - warmup)
-    return 0.5 * (1 + math.cos(math.pi * rest))
+    def _factor(self, done: float, step: float) -> float:
+        # A warm-up of less than one step would be all of that step.
+        if done < self.warmup and step <= self.warmup:
+            # Never exactly zero: the first step should count.
+            return max(done / self.warmup, 0.01)
+        rest = max(0.0, (done - self.warmup) / (1 - self.warmup))
+        return 0.5 * (1 + math.cos(math.pi * rest))

@@ -20,7 +20,11 @@ from sklearn_turn import FeatureExtractor, datasets
 from sklearn_turn.noise import CIFAR10_ASYMMETRIC
 
 #: CIFAR-10N: images for training, held-out noisy validation and clean test.
-SIZES = {"smoke": (300, 150, 300), "small": (3000, 3000, 3000)}
+SIZES = {
+    "smoke": (300, 150, 300),
+    "few": (600, 600, 1500),
+    "small": (3000, 3000, 3000),
+}
 DIGITS = (600, 300, 800)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.cells import Cell
 
 #: Test images of the curve over epochs, where all would take too long.
-_CURVE = {"small": 500}
+_CURVE = {"few": 300, "small": 500}
 #: On the map of an embedding; the paper draws ten classes as well.
 _MAP_CLASSES, _MAP_IMAGES = 10, 600
 

@@ -67,6 +67,8 @@ EXPERIMENTS = {
 NOTES = {
     "smoke": "600 of scikit-learn's digits and a small backbone that knows letters: "
     "this shows that everything runs, not which method is good.",
+    "few": "600 CIFAR-10 images as JPEG files, fed at 224 px, 1500 test images with "
+    "clean labels: so few that methods with two networks can be run on a CPU.",
     "small": "3000 CIFAR-10 images as JPEG files, fed at 224 px, 3000 test images with "
     "clean labels. Instance noise (xia, cheng) is drawn from features of ViT-Ti, a "
     "backbone that is compared.",

@@ -81,16 +81,18 @@ class TestPlans:
         backbones = {c.backbone for e in EXPERIMENTS.values() for c in e.cells("full")}
         assert backbones <= set(ALIASES)
 
-    def test_small_has_probes_of_three_seeds_first_and_all_methods(self):
-        listed = list(plans.table2("small"))
+    @pytest.mark.parametrize("size", ["few", "small"])
+    def test_probes_of_three_seeds_come_first_and_no_method_is_missing(self, size):
+        listed = list(plans.table2(size))
         probes = [cell for cell in listed if methods.is_probe(cell.method)]
         assert listed[: len(probes)] == probes
         assert {cell.seed for cell in probes} == {0, 1, 2}
         assert {cell.method for cell in listed} == set(methods.METHODS)
 
+    @pytest.mark.parametrize("size", ["few", "small"])
     @pytest.mark.parametrize("name", ["fig3a", "fig3b", "fig3c"])
-    def test_the_usual_value_of_a_sweep_is_shared_with_table_2(self, name):
-        shared = set(EXPERIMENTS[name].cells("small")) & set(plans.table2("small"))
+    def test_the_usual_value_of_a_sweep_is_shared_with_table_2(self, name, size):
+        shared = set(EXPERIMENTS[name].cells(size)) & set(plans.table2(size))
         assert len(shared) == 1
 
     @pytest.mark.parametrize("name", methods.METHODS)

@@ -314,7 +314,8 @@ def _losses(proba: Floats, codes: Ints) -> Floats:
     # losses, or merely large ones, would leave no scale on which the others differ.
     # With many classes even a clean label is that unlikely: the floor is below chance.
     least = min(5e-3, 0.1 / proba.shape[1])
-    return -np.log(np.maximum(proba[np.arange(len(codes)), codes], least))
+    of_label = proba[np.arange(len(codes)), codes].astype(np.float64)
+    return -np.log(np.maximum(of_label, least))
 
 
 def _numeric(X: Any) -> NDArray[Any]:
@@ -338,9 +339,15 @@ def _all_columns(
 ) -> Floats:
     """Columns in the order of ``classes``, also of those the estimator never saw.
 
-    scikit-learn's classifiers sort their classes; others need not.
+    scikit-learn's classifiers sort their classes; others need not, and may know more.
     """
     seen = getattr(estimator, "classes_", classes)
+    if absent == 0.0 and values.shape[1] != len(seen):
+        raise ValueError(
+            f"predict_proba of {type(estimator).__name__} has {values.shape[1]} "
+            f"columns, but its classes_ are {len(seen)}. A network needs one output "
+            "for each label there is."
+        )
     if np.array_equal(seen, classes):
         return values
     if values.ndim == 1:  # the decision between two classes
@@ -356,7 +363,8 @@ def _all_columns(
             "Use decision_function_shape='ovr', or predict_proba."
         )
     columns = np.full((len(values), len(classes)), absent, values.dtype)
-    columns[:, np.searchsorted(classes, seen)] = values
+    known = np.isin(seen, classes)
+    columns[:, np.searchsorted(classes, seen[known])] = values[:, known]
     return columns
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite, column_or_1d
 
 
@@ -146,6 +146,25 @@ def encode_known(
         unknown = np.unique(labels[~known])[:10].tolist()
         raise ValueError(f"{wrong}: {unknown}.")
     return codes
+
+
+def sorted_classes(classes: ArrayLike | None) -> NDArray[Any] | None:
+    """Labels that codes stand for, as an array.
+
+    Raises
+    ------
+    ValueError
+        If they are not sorted: columns of predictions would be in another order.
+    """
+    if classes is None:
+        return None
+    labels = np.asarray(classes)
+    if labels.ndim != 1 or not (labels[:-1] < labels[1:]).all():
+        raise ValueError(
+            "classes must be the sorted labels, each once, that the codes 0, 1, ... of "
+            "the dataset stand for: make both with np.unique(y, return_inverse=True)."
+        )
+    return labels
 
 
 def _kind(label: Any) -> type:

@@ -464,6 +464,50 @@ def test_labels_must_be_given(blobs):
         NoiseFilteredClassifier().fit(blobs.X, blobs.y[:-1])
 
 
+class KnowsMore(LogisticRegression):
+    """Has a column for every label there might be, first or last."""
+
+    def __init__(self, known=(0, 1, 2, 3)):
+        super().__init__()
+        self.known = known
+
+    def predict_proba(self, X):
+        seen, self.classes_ = self.classes_, self.seen_
+        proba = super().predict_proba(X)
+        self.classes_ = seen
+        columns = np.zeros((len(X), 4))
+        for column, label in zip(proba.T, self.seen_, strict=True):
+            columns[:, self.known.index(label)] = column
+        return columns
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.seen_, self.classes_ = self.classes_, np.array(self.known)
+        return self
+
+
+@pytest.mark.parametrize("known", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 1, 0, 3)])
+@pytest.mark.parametrize("codes", [(0, 1, 2), (0, 1, 3), (0, 2, 3)])
+def test_columns_of_labels_that_are_not_there_are_left_out(known, codes, blobs):
+    y = np.array(codes)[blobs.y]
+    clf = NoiseFilteredClassifier(KnowsMore(known), "channel").fit(blobs.X, y)
+    plain = NoiseFilteredClassifier(LogisticRegression(), "channel").fit(blobs.X, y)
+    np.testing.assert_array_equal(clf.suggested_labels_, plain.suggested_labels_)
+    np.testing.assert_allclose(clf.predict_proba(blobs.X), plain.predict_proba(blobs.X))
+
+
+class OneTooMany(LogisticRegression):
+    def predict_proba(self, X):
+        proba = super().predict_proba(X)
+        return np.column_stack([proba, np.zeros(len(X))])
+
+
+def test_more_columns_than_classes_are_refused(blobs):
+    clf = NoiseFilteredClassifier(OneTooMany(), "channel")
+    with pytest.raises(ValueError, match=r"OneTooMany has 4 columns.*classes_ are 3"):
+        clf.fit(blobs.X, blobs.y)
+
+
 @pytest.mark.parametrize("noise_filter", ["gm", 3, LogisticRegression()])
 def test_what_is_no_filter_is_refused(noise_filter, blobs):
     with pytest.raises((TypeError, ValueError), match="noise filter|noise_filter"):

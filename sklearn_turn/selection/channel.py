@@ -13,18 +13,19 @@ from scipy.special import expit, log_softmax, logsumexp, softmax
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..exceptions import CleansingWarning
-from ..labels import check_labels, encode_known, encode_labels, plain_labels
-from ..validation import validated_fit
+from ..labels import encode_known, encode_labels
+from ..validation import checked_input, validated_fit
 from .mixture import Floats
 from .protocol import check_log_proba
 from .transition import STRENGTHS, fit_channel, says_little
 
 # No temperature could soften the zeros that forests and nearest neighbours give.
 _LEAST_LOG_PROBA = -35.0
+# Standard errors.
+_BEYOND_CHANCE = 3.0
 
 
 class NoiseChannelFilter(TransformerMixin, BaseEstimator):
@@ -63,8 +64,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         is one noise rate for all classes. None chooses from 1 to infinity by the
         likelihood of held-out labels.
     n_folds : int, default=5
-        Folds of the held-out likelihood. The probabilities of a sample come from a T
-        that was fitted without its fold.
+        Folds of the held-out likelihood, dealt by the order of the samples. The
+        probabilities of a sample come from a T that was fitted without its fold.
     max_iter : int, default=100
         Most rounds of expectation-maximisation.
     tol : float, default=1e-05
@@ -189,7 +190,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Warns
         -----
         CleansingWarning
-            If the predictions are little better than chance, for 200 samples or more.
+            If the predictions are little better than chance, for 200 samples or more,
+            or a class seems to be labelled as another one mostly.
         """
         X, labels = self._check(X, y, reset=True)
         self.classes_, codes = encode_labels(labels)
@@ -198,6 +200,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
                 f"y has only one class, {self.classes_.tolist()[0]!r}; the filter "
                 "needs two or more to tell right labels from wrong ones."
             )
+        # What replaces the zeros of trees is known from here on.
+        self._least = X.min(initial=_LEAST_LOG_PROBA, where=np.isfinite(X))
         log_proba = self._log_proba(X)
         strengths: tuple[float, ...] = STRENGTHS
         if self.prior_strength is not None:
@@ -236,6 +240,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
+        self._warn_of_other_labels()
         return self
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
@@ -301,23 +306,43 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray(["clean_proba"], dtype=object)
 
+    def _warn_of_other_labels(self) -> None:
+        """Warn of classes that the channel takes to be labelled as another mostly."""
+        matrix, names = self.transition_matrix_, self.classes_.tolist()
+        usual = matrix.argmax(axis=1)
+        # How many are labelled so, and how many as they should be.
+        sizes = self.label_proba_.sum(axis=0)
+        so, right = sizes * matrix.max(axis=1), sizes * np.diag(matrix)
+        other = np.flatnonzero(so - right > _BEYOND_CHANCE * np.sqrt(so + right))
+        if not len(other):
+            return
+        found = ", ".join(
+            f"{names[k]!r} as {names[usual[k]]!r} ({matrix[k, usual[k]]:.2f})"
+            for k in other[:10]
+        )
+        warnings.warn(
+            f"Of {len(other)} of {len(names)} classes most samples seem to have "
+            f"another label: {found}. Check that the columns of the predictions are in "
+            "the order of the sorted labels, and that what predicted was trained; what "
+            "is flagged and suggested is wrong otherwise.",
+            CleansingWarning,
+            stacklevel=3,
+        )
+
     def _check(self, X: Any, y: Any, *, reset: bool) -> tuple[Floats, Any]:
         """``X`` as a matrix of floats, ``y`` as a vector of labels or None."""
-        options = {"dtype": np.float64, "ensure_all_finite": False, "reset": reset}
+        options = {"ensure_all_finite": False, "reset": reset}
         if y is None and not reset:
-            return validate_data(self, X, **options), None
-        if y is not None:
-            check_labels(y)
-        X, y = validate_data(self, X, plain_labels(y), **options)
-        check_classification_targets(y)
-        return X, y
+            return validate_data(self, X, dtype=np.float64, **options), None
+        return checked_input(self, X, y, **options)
 
     def _log_proba(self, X: Floats) -> Floats:
         """``X`` checked, normalised, and finite."""
         checked = check_log_proba(X, len(self.classes_))
         # What is finite stays: its scale is a matter of the temperature.
-        least = checked.min(initial=_LEAST_LOG_PROBA, where=np.isfinite(checked))
-        log_proba: Floats = log_softmax(np.maximum(checked, least), axis=1)
+        finite = np.isfinite(checked)
+        least = checked.min(axis=1, initial=self._least, where=finite)[:, None]
+        log_proba: Floats = log_softmax(np.where(finite, checked, least), axis=1)
         return log_proba
 
     def __sklearn_tags__(self) -> Tags:

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
-from ..labels import check_labels, encode_labels, plain_labels
-from ..validation import validated_fit
+from ..labels import encode_labels
+from ..validation import checked_input, validated_fit
 from .lowest import one_of_each_class
 from .protocol import check_log_proba
 
@@ -37,7 +35,7 @@ class CORESNoiseFilter(BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         The given labels, sorted.
     clean_proba_ : ndarray of shape (n_samples,), float64
-        p_y / (p_y + g), with g the geometric mean: at least 1/2 where selected.
+        p_y / (p_y + g), with g the geometric mean; at least 1/2 where the sieve passes.
     clean_mask_ : ndarray of shape (n_samples,), bool
         Which labels are selected; at least one of each class.
     noise_rate_ : float
@@ -85,12 +83,7 @@ class CORESNoiseFilter(BaseEstimator):
             If the rows of ``X`` are not log-probabilities, or their number of columns
             is not that of the labels.
         """
-        if y is not None:
-            check_labels(y)
-        raw, labels = validate_data(
-            self, X, plain_labels(y), dtype=np.float64, ensure_all_finite=False
-        )
-        check_classification_targets(labels)
+        raw, labels = checked_input(self, X, y, ensure_all_finite=False)
         self.classes_, codes = encode_labels(labels)
         log_proba = np.maximum(
             check_log_proba(raw, len(self.classes_)), _LEAST_LOG_PROBA

@@ -10,11 +10,9 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
-from ..labels import check_labels, encode_labels, plain_labels
-from ..validation import validated_fit
+from ..labels import encode_labels
+from ..validation import checked_input, validated_fit
 from .gmm import GMMNoiseFilter
 from .mixture import Floats, Ints
 
@@ -60,8 +58,10 @@ class FINENoiseFilter(BaseEstimator):
     -----
     The paper squares the cosine, and its code takes the absolute value. Neither tells
     opposite directions apart, as those of two classes with mean 0 are; here the sign
-    stays. A class with fewer than 10 samples carries no mixture and is kept whole, as
-    is one whose samples all score alike; see :class:`GMMNoiseFilter`.
+    stays. A class whose samples lie around the mean of all points nowhere, and most of
+    its right labels may be flagged; of a single class nothing can be told. A class with
+    fewer than 10 samples carries no mixture and is kept whole, as is one whose samples
+    all score alike; see :class:`GMMNoiseFilter`.
 
     References
     ----------
@@ -111,10 +111,7 @@ class FINENoiseFilter(BaseEstimator):
         ValueError
             If values are not finite, or there is another number of labels.
         """
-        if y is not None:
-            check_labels(y)
-        Z, labels = validate_data(self, X, plain_labels(y), dtype=np.float64)
-        check_classification_targets(labels)
+        Z, labels = checked_input(self, X, y)
         self.classes_, codes = encode_labels(labels)
         if self.standardize:
             Z = standardized(Z, codes)

@@ -283,8 +283,8 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     def _warn_if_small(self, sizes: Ints) -> None:
         small = np.flatnonzero(sizes < self.min_samples)
-        remedy = "Lower min_samples"
-        remedy += ", or use scope='global'." if self.scope == "class" else "."
+        remedy = "Lower min_samples of GMMNoiseFilter"
+        remedy += ", or use its scope='global'." if self.scope == "class" else "."
         if len(small):
             warnings.warn(
                 f"{len(small)} of {len(sizes)} classes have fewer than min_samples="
@@ -297,8 +297,9 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     def _counts(self, groups: Ints, counts: Ints, out_of: Ints | None = None) -> str:
         """List up to ten groups by the names of their classes, with their counts."""
         names = getattr(self, "classes_", ["all"])
+        names = names if len(names) == len(counts) else ["all"]
         listed = [
-            f"{names[g] if len(names) == len(counts) else 'all'}: {counts[g]}"
+            f"{names[g]}: {counts[g]}"
             + (f" of {out_of[g]}" if out_of is not None else "")
             for g in groups[:10]
         ]
@@ -326,7 +327,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
     def _raise_to_floor(self, clean: Mask, losses: Floats, codes: Ints) -> Mask:
         """Add the lowest losses of classes that keep less than ``min_kept``."""
         sizes = self.class_counts_
-        floor = np.maximum(1, np.ceil(self.min_kept * sizes)).astype(int)
+        floor = np.maximum(1, np.ceil(self.min_kept * sizes - 1e-9)).astype(int)
         kept = np.bincount(codes[clean], minlength=len(sizes))
         # There is nothing to add where no loss is finite, which was warned of.
         some = np.bincount(codes[np.isfinite(losses)], minlength=len(sizes)) > 0

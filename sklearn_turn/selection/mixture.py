@@ -282,10 +282,10 @@ def _split_in_two(x: Floats, groups: Ints, n_groups: int) -> Floats:
     g = groups[order]
     means = np.bincount(groups, weights=x, minlength=n_groups) / counts
     centred = x[order] - means[g]
-    running = np.cumsum(centred)
-    # Sum of the group up to and including each value; the whole group sums to zero,
-    # so the variance between the parts is sum^2 * n / (n_low * n_high).
-    low_sum = running - (running[start] - centred[start])[g]
+    # Sum of the group up to and including each value. Every group sums to zero: those
+    # before add nothing, and the variance between the parts of one is
+    # sum^2 * n / (n_low * n_high).
+    low_sum = np.cumsum(centred)
     n_low = np.arange(len(x)) - start[g] + 1.0
     n_high = counts[g] - n_low
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -11,7 +11,7 @@ them. The class attribute ``evidence`` names what ``fit`` is to be given:
   the order of the sorted classes;
 - ``"features"``: what the classifier's last layer sees, (n_samples, width).
 
-Both arguments are read-only: change a copy. Three attributes are used where a filter
+Both arguments are read-only: change a copy. These attributes are used where a filter
 has them:
 
 - ``suggested_labels_``, (n_samples,), labels out of those in ``y``: what each label
@@ -21,6 +21,10 @@ has them:
   mixed from label and prediction by ``clean_proba_``.
 - ``tau``: how probable a class must be to be trained on, with
   ``label_correction="hard"``; 0.5 without it.
+- ``noise_rate`` and ``noise_rate_``: the share of wrong labels as the user tells it,
+  None where it is not known, and as the filter finds it. Where probes judge the labels,
+  the rate found before training is told at later cleansings, unless the filter, not
+  told, then finds a higher one. An ``offset_`` not above 0 spares it that second fit.
 
 A filter of one's own, by the votes of each sample's neighbours:
 
@@ -97,18 +101,17 @@ def make_filter(noise_filter: Any, tau: float | None) -> Any:
     name = "gmm" if noise_filter is None else noise_filter
     if not isinstance(name, str):
         return noise_filter
-    if name == "gmm":
-        from .gmm import GMMNoiseFilter
+    # They import this module.
+    from .channel import NoiseChannelFilter
+    from .gmm import GMMNoiseFilter
 
-        return GMMNoiseFilter() if tau is None else GMMNoiseFilter(tau=tau)
-    if name == "channel":
-        from .channel import NoiseChannelFilter
-
-        return NoiseChannelFilter() if tau is None else NoiseChannelFilter(tau=tau)
-    raise ValueError(
-        f"noise_filter={name!r} is unknown: use 'gmm', 'channel' or an estimator such "
-        "as GMMNoiseFilter()."
-    )
+    by_name = {"gmm": GMMNoiseFilter, "channel": NoiseChannelFilter}
+    if name not in by_name:
+        raise ValueError(
+            f"noise_filter={name!r} is unknown: use 'gmm', 'channel' or an estimator "
+            "such as GMMNoiseFilter()."
+        )
+    return by_name[name]() if tau is None else by_name[name](tau=tau)
 
 
 def evidence_of(noise_filter: Any) -> str:

@@ -11,11 +11,9 @@ from scipy.special import xlogy
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
-from ..labels import check_labels, encode_labels, plain_labels
-from ..validation import validated_fit
+from ..labels import encode_labels
+from ..validation import checked_input, validated_fit
 from .lowest import lowest_of_each_class, warn_of_empty_classes
 from .mixture import Floats
 
@@ -108,15 +106,11 @@ class UNICONNoiseFilter(BaseEstimator):
         ValueError
             If the losses are one-dimensional, or there is another number of labels.
         """
-        if y is not None:
-            check_labels(y)
-        losses, labels = validate_data(
-            self, X, plain_labels(y), dtype=np.float64, ensure_all_finite=False
-        )
-        check_classification_targets(labels)
+        losses, labels = checked_input(self, X, y, ensure_all_finite=False)
         self.classes_, codes = encode_labels(labels)
+        loss = losses.mean(axis=1)
         # Losses are not negative; what rounding made so is a probability of one.
-        self.divergence_ = label_divergence(np.exp(-np.maximum(losses.mean(axis=1), 0)))
+        self.divergence_ = label_divergence(np.exp(-np.maximum(loss, 0)))
         known = self.divergence_[~np.isnan(self.divergence_)]
         self.cutoff_ = self._cutoff(known) if len(known) else np.nan
         n_below = int((known < self.cutoff_).sum())
@@ -127,7 +121,8 @@ class UNICONNoiseFilter(BaseEstimator):
             every = np.arange(len(self.classes_))
             warn_of_empty_classes(self, self.classes_, every)
             quota = 1
-        self.clean_mask_ = lowest_of_each_class(self.divergence_, codes, quota)
+        # The order is that of the divergence, which near 1 is rounded to it.
+        self.clean_mask_ = lowest_of_each_class(loss, codes, quota)
         self.clean_proba_ = 1.0 - np.nan_to_num(self.divergence_, nan=1.0)
         self.noise_rate_ = 1.0 - n_below / len(codes)
         return self

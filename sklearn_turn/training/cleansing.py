@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import CleansingWarning
+from ..labels import sorted_classes
 from ..progress import tell
 from ..selection import draw_balanced
 from ..selection.correction import label_posterior, suggested_codes
@@ -56,9 +57,10 @@ class Cleansing(RandomOrder):
     ----------
     noise_filter : {"gmm", "channel"} or estimator, default=None
         See :mod:`sklearn_turn.selection.protocol`. None is
-        :class:`~sklearn_turn.GMMNoiseFilter`. The channel underestimates the noise
-        when it is given what a network says of labels it was trained on, as here,
-        unless ``refine`` does better.
+        :class:`~sklearn_turn.GMMNoiseFilter`. The channel is wrong about what an
+        untrained network says, and underestimates the noise when it is given what a
+        network says of labels it was trained on, as here: pass ``first_evidence``, and
+        ``refine`` to do better than that.
     every_epoch : bool, default=True
         False cleanses once, before the first epoch.
     balance : {"min"}, float >= 1 or None, default="min"
@@ -86,8 +88,8 @@ class Cleansing(RandomOrder):
         rate it found before, unless it now finds one that is higher by a tenth.
     noise_rate : float, default=None
         With ``refine``, the rate that the filter found before training.
-    classes : ndarray of shape (n_classes,), default=None
-        Labels that the dataset's codes stand for; the filter is given these.
+    classes : array-like of shape (n_classes,), default=None
+        Labels that the dataset's codes stand for, sorted; the filter is given these.
     random_state : int, RandomState or None, default=None
         For the draw and the order of samples.
 
@@ -140,7 +142,7 @@ class Cleansing(RandomOrder):
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
         refine: Callable[[Evidence], Evidence] | None = None,
         noise_rate: float | None = None,
-        classes: NDArray[Any] | None = None,
+        classes: ArrayLike | None = None,
         random_state: Any = None,
     ):
         self.noise_filter = noise_filter
@@ -166,6 +168,7 @@ class Cleansing(RandomOrder):
                 f"balance must be 'min', a number of at least 1 or None, not "
                 f"{balance!r}."
             )
+        self.classes_ = sorted_classes(self.classes)
         if self.label_correction not in (None, "hard", "soft"):
             raise ValueError(
                 "label_correction must be 'hard', 'soft' or None, not "
@@ -274,9 +277,9 @@ class Cleansing(RandomOrder):
     ) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """What the evidence says, and the labels to train towards if not the given."""
         self.losses_ = self.evidence_["losses"][:, 0]
-        labels = y if self.classes is None else self.classes[y]
+        labels = y if self.classes_ is None else self.classes_[y]
         fitted = self.noise_filter_ = self._fit_filter(labels)
-        classes = self._codes(y) if self.classes is None else self.classes
+        classes = self._codes(y) if self.classes_ is None else self.classes_
         self.suggested_codes_ = suggested_codes(
             fitted, self.evidence_.get("predicted", y), y, classes
         )
@@ -317,7 +320,7 @@ class Cleansing(RandomOrder):
         fitted = fit(told)
         if held is None or told is self.filter_:
             self.noise_rate_ = getattr(fitted, "noise_rate_", None)
-        elif getattr(fitted, "offset_", 0.0) > 0:  # more wrong labels than it was told
+        elif getattr(fitted, "offset_", 1.0) > 0:  # more wrong labels than it was told
             free = fit(self.filter_)
             if free.noise_rate_ > _CLEARLY * held:
                 fitted, self.noise_rate_ = free, free.noise_rate_
@@ -355,7 +358,7 @@ class Cleansing(RandomOrder):
         self, y: NDArray[np.intp], lost: NDArray[np.bool_]
     ) -> None:
         unsure = np.unique(y[lost])
-        names = unsure if self.classes is None else self.classes[unsure]
+        names = unsure if self.classes_ is None else self.classes_[unsure]
         warnings.warn(
             f"{type(self.filter_).__name__} leaves no sample to {len(unsure)} "
             f"classes, which are trained on as they are labelled: "
@@ -370,7 +373,7 @@ class Cleansing(RandomOrder):
         lost = np.setdiff1d(y, trained)
         if not len(lost):
             return
-        names = lost if self.classes is None else self.classes[lost]
+        names = lost if self.classes_ is None else self.classes_[lost]
         soft = self.label_correction == "soft"
         warnings.warn(
             f"{type(self.filter_).__name__} selected no sample of {len(lost)} classes, "

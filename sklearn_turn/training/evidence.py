@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, logsigmoid
 
 from ..losses import SampleLoss
 from ..processes import Processes
@@ -144,6 +144,10 @@ def takes_logits(net: Any) -> bool:
 
 def _log_of_probabilities(net: Any, raw: Tensor) -> Tensor:
     """Log of what skorch takes for probabilities, if that is what they are."""
+    is_logit = isinstance(net.criterion_, torch.nn.BCEWithLogitsLoss)
+    if is_logit and raw.ndim == 1 and net.predict_nonlinearity == "auto":
+        # Of a probability near 1, the rest is 0 in single precision.
+        return logsigmoid(torch.stack([-raw, raw], dim=1).float())
     proba = net._get_predict_nonlinearity()(raw).float()
     total = proba.sum(dim=1)
     if (proba < 0).any() or not torch.allclose(

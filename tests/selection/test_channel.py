@@ -15,6 +15,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_turn import NoiseChannelFilter, TURNClassifier
+from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.metrics import label_issue_scores
 from sklearn_turn.noise import symmetric
 from sklearn_turn.selection.transition import fit_channel
@@ -33,6 +34,7 @@ class OnAnyMatrix(NoiseChannelFilter):
         return super()._log_proba(log_softmax(X @ weights, axis=1))
 
 
+@pytest.mark.filterwarnings("ignore:Of .* classes most samples")  # it predicts anything
 @parametrize_with_checks([OnAnyMatrix(), OnAnyMatrix(prior_strength=1.0)])
 def test_estimator(estimator, check):
     check(estimator)
@@ -339,6 +341,35 @@ def test_labels_of_new_samples():
     np.testing.assert_allclose(
         found.transform(new)[:, 0], (weights * np.transpose(by_label)).sum(axis=1)
     )
+
+
+def test_a_samples_probability_is_that_of_it_alone():
+    """Zeros are replaced by what the fit has seen, not by what else is asked."""
+    rng = np.random.RandomState(0)
+    y_true = rng.randint(3, size=600)
+    logits = 60 * np.eye(3)[y_true] + 40 * rng.normal(size=(600, 3))
+    with np.errstate(divide="ignore"):
+        log_proba = np.log(np.exp(log_softmax(logits, axis=1)))
+        log_proba[rng.uniform(size=(600, 3)) < 0.3] = -np.inf
+        log_proba[np.arange(600), logits.argmax(axis=1)] = 0.0
+        log_proba -= logsumexp(log_proba, axis=1, keepdims=True)
+    y = symmetric(y_true, 0.2, random_state=0)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    together = found.transform(log_proba, y)[:, 0]
+    alone = [found.transform(log_proba[[i]], y[[i]])[0, 0] for i in range(600)]
+    np.testing.assert_allclose(alone, together, atol=1e-12)
+    least = log_proba[np.isfinite(log_proba)].min()
+    assert least < -100, "other than what stands in for zeros of certain models"
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2, 3], [3, 2, 1, 0]])
+def test_columns_in_another_order_are_warned_of(order):
+    log_proba, _, y = _balanced(_symmetric(0.2, 4), 60)
+    names = np.array(["a", "b", "c", "d"])
+    NoiseChannelFilter().fit(log_proba, names[y])
+    first = f"'a' as '{names[order[0]]}'"
+    with pytest.warns(CleansingWarning, match=f"have another label: {first}"):
+        NoiseChannelFilter().fit(log_proba[:, order], names[y])
 
 
 def test_labels_may_be_strings():

@@ -296,6 +296,13 @@ def test_an_emptied_class_keeps_its_lowest_losses_and_the_warning_counts():
     np.testing.assert_array_equal(found.clean_mask_, expected)
 
 
+def test_the_share_that_is_kept_is_not_rounded_up_twice():
+    """0.07 * 100 is 7.000000000000001."""
+    losses = np.r_[np.zeros(7), np.random.RandomState(0).normal(6, 0.3, 93)]
+    found = GMMNoiseFilter(min_kept=0.07).fit(_column(losses), np.zeros(100))
+    assert found.clean_mask_.sum() == 7
+
+
 def test_every_class_keeps_at_least_one_sample():
     losses, y = _random_problem(5)
     with pytest.warns(CleansingWarning, match="4 of 4 classes"):
@@ -465,7 +472,7 @@ def test_parameters_out_of_range(parameter):
 
 def test_what_helps_with_few_samples():
     losses, y = _column([0.1, 0.2, 0.3, 2.0, 2.1]), [0, 0, 0, 1, 1]
-    with pytest.warns(CleansingWarning, match="or use scope='global'"):
+    with pytest.warns(CleansingWarning, match="or use its scope='global'"):
         GMMNoiseFilter().fit(losses, y)
-    with pytest.warns(CleansingWarning, match="Lower min_samples.$"):
+    with pytest.warns(CleansingWarning, match="Lower min_samples of GMMNoiseFilter.$"):
         GMMNoiseFilter(scope="global").fit(losses, y)

@@ -52,6 +52,13 @@ def test_selection_by_a_loop(scale):
     assert_allclose(found.noise_rate_, 1 - rate)
 
 
+def test_losses_whose_divergence_rounds_to_one_keep_their_order():
+    losses = np.r_[0.1, 0.2, 0.3, 60.0, 50.0, 45.0][:, None]
+    found = UNICONNoiseFilter().fit(losses, [0, 0, 0, 1, 1, 1])
+    assert found.divergence_[3:].tolist() == [1, 1, 1]
+    assert found.clean_mask_[3:].tolist() == [False, False, True]
+
+
 def test_every_class_keeps_one_with_a_warning():
     losses = np.full((9, 1), 2.0)
     losses[4] = 1.0

@@ -492,6 +492,66 @@ def test_binary_classifiers_of_skorch(known, numbered):
     np.testing.assert_array_equal(predicted, proba.argmax(axis=1))
 
 
+@pytest.mark.parametrize("classes", [["bee", "ant", "cat"], ["a", "a", "b"], 3])
+def test_classes_that_are_not_sorted_are_refused(classes, numbered):
+    """Columns of predictions would be in another order than the filter's."""
+    X, y = numbered
+    with pytest.raises(ValueError, match=r"sorted labels.*np\.unique"):
+        spy_net(callbacks=[Cleansing(classes=classes)]).fit(X, y)
+
+
+def test_classes_may_be_a_list(numbered):
+    X, y = numbered
+    cleansing = Cleansing("channel", classes=["ant", "bee", "cat"], balance=None)
+    spy_net("logits", callbacks=[cleansing], max_epochs=1).fit(X, y)
+    assert {*cleansing.noise_filter_.classes_.tolist()} == {"ant", "bee", "cat"}
+
+
+class ToldRate(Fixed):
+    """What the evidence shows, unless it was told; it has no offset_."""
+
+    evidence = "log_proba"
+
+    def __init__(self, noise_rate=None):
+        self.noise_rate = noise_rate
+
+    def fit(self, X, y):
+        losses = -X[np.arange(len(y)), y]
+        rate = (losses > 1).mean() if self.noise_rate is None else self.noise_rate
+        self.noise_rate_ = float(rate)
+        self.clean_mask_ = losses <= np.quantile(losses, 1 - rate)
+        self.clean_proba_ = np.where(self.clean_mask_, 0.9, 0.1)
+        return self
+
+
+def test_a_higher_noise_rate_is_found_by_filters_without_an_offset(numbered):
+    X, y = numbered
+
+    def evidence(n_wrong):
+        given = np.where(np.arange(300) < n_wrong, 0.1, 0.8)
+        proba = np.repeat((1 - given)[:, None] / 2, 3, axis=1)
+        proba[np.arange(300), y] = given
+        return {"log_proba": np.log(proba), "losses": -np.log(given)[:, None]}
+
+    later, rates = [evidence(n) for n in (90, 60, 150)], []
+
+    class Rates(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            rates.append(dict(net.callbacks_)["cleansing"].noise_filter_.noise_rate_)
+
+    cleansing = Cleansing(
+        ToldRate(),
+        balance=None,
+        first_evidence=evidence(30),
+        refine=lambda found: later.pop(0),
+        random_state=0,
+    )
+    callbacks = [("cleansing", cleansing), ("rates", Rates())]
+    net = spy_net("logits", callbacks, max_epochs=4, module__dropout=0.0)
+    net.set_params(module=SpyWithFeatures).fit(X, y)
+    assert rates == pytest.approx([0.1, 0.3, 0.3, 0.5])
+
+
 @pytest.fixture
 def posterior(numbered):
     y = numbered[1]

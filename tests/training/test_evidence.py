@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from skorch import NeuralNetClassifier
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from support import Spy, losses_by_hand, spy_net
 from torch import nn
 
@@ -101,3 +101,22 @@ def test_probability_of_zero_gives_a_finite_loss():
     first, second = evidence["losses"][:, 0]
     assert first == 0
     assert second > 50 and np.isfinite(second)
+
+
+def test_losses_of_one_logit_are_exact_for_both_labels():
+    """The rest of a probability near 1 is 0 in single precision."""
+    X = np.array([[-40.0], [-18.0], [-1.0], [0.0], [10.0], [18.0], [40.0]], "float32")
+    net = NeuralNetBinaryClassifier(
+        nn.Linear, module__in_features=1, module__out_features=1, verbose=0
+    ).initialize()
+    nn.init.ones_(net.module_.weight)
+    nn.init.zeros_(net.module_.bias)
+    for label in (0, 1):
+        y = np.full(len(X), label, dtype=np.float32)
+        dataset = net.get_dataset(X, y)
+        found, _ = collect_evidence(net, dataset, {"losses", "log_proba"})
+        margin = X[:, 0].astype(float) * (2 * label - 1)
+        np.testing.assert_allclose(found["losses"][:, 0], np.logaddexp(0, -margin))
+        np.testing.assert_allclose(
+            found["log_proba"][:, label], -np.logaddexp(0, -margin)
+        )

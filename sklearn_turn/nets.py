@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch import nn
 from .backbones import Embedder
 from .exceptions import DistributedError, NotEnoughMemoryError
 from .losses import SampleLoss
-from .parameters import FineTuneParameters, ProbeParameters
+from .parameters import FineTuneParameters, LossParameters, ProbeParameters
 from .processes import ALONE
 from .task import Task
 from .training.batches import RandomOrder, RowBatches, on_device
@@ -28,7 +31,10 @@ from .training.shared import SharedNet
 Options = dict[str, Any]
 
 # Of a skorch net, but the estimator's to set.
-_OURS = {"module", "classes", "device", "warmup_epochs", "layer_decay", "phase"}
+_OURS = {
+    *("module", "classes", "device", "warmup_epochs", "layer_decay", "phase"),
+    "predict_nonlinearity",
+}
 
 
 class Start(NamedTuple):
@@ -42,6 +48,12 @@ class Start(NamedTuple):
 
     scale: nn.Module
     head: nn.Linear
+
+
+def copied_start(scale: nn.Module, head: nn.Linear) -> Start:
+    """A copy; what a callback kept from being trained, the next net trains."""
+    scale, head = copy.deepcopy((scale, head))
+    return Start(scale, head.requires_grad_(True))
 
 
 def make_net(
@@ -90,6 +102,9 @@ def make_net(
         # Another optimiser takes none of our options but the learning rate.
         options = {k: v for k, v in options.items() if not k.startswith("optimizer__")}
     if "criterion" in extra:
+        if isinstance(extra["criterion"], nn.Module):
+            # Of this net alone: it may have a state, or parameters.
+            extra["criterion"] = copy.deepcopy(extra["criterion"])
         options = {k: v for k, v in options.items() if not k.startswith("criterion")}
     batch_size = extra.get("batch_size", options.get("batch_size", 1))
     if batch_size == -1:  # skorch's word for all
@@ -132,9 +147,16 @@ def _loaders(task: Task, extra: Mapping[str, Any], batch_size: int) -> Options:
 
 
 def _own(net: Net) -> Net:
-    """A net that its process may train, pickle and use without others."""
+    """A net that may be trained further, pickled and used without other processes.
+
+    Its checkpoint, which is of this fit, would put the weights back.
+    """
     if isinstance(net, SharedNet):
         net.processes = ALONE
+    for name in ("callbacks", "callbacks_"):
+        given = getattr(net, name) or []
+        setattr(net, name, [c for c in given if callback_name(c) != "checkpoint"])
+    net.n_epochs_done_ = 0
     return net
 
 
@@ -210,6 +232,7 @@ def check_probe_options(parameters: ProbeParameters) -> None:
     own = {"lr": "lp_lr", "optimizer__lr": "lp_lr"}
     own |= dict.fromkeys(("batch_size", "iterator_train__batch_size"), "lp_batch_size")
     _refuse_twice("lp_params", extra, parameters, own)
+    _refuse_other_loss("lp_params", extra, parameters)
 
 
 def check_fine_tune_options(
@@ -234,6 +257,11 @@ def check_fine_tune_options(
     own |= dict.fromkeys(("batch_size", "iterator_train__batch_size"), "fft_batch_size")
     own["optimizer__weight_decay"] = "fft_weight_decay"
     _refuse_twice("fft_params", extra, parameters, own)
+    _refuse_other_loss("fft_params", extra, parameters)
+    if "optimizer__name" in extra:
+        raise ValueError(
+            "fft_params holds 'optimizer__name'; set fft_optimizer instead."
+        )
     for name in ("fft_optimizer", "fft_weight_decay"):
         if "optimizer" in extra and getattr(parameters, name) is not None:
             raise ValueError(
@@ -258,6 +286,25 @@ def _refuse_twice(
             raise ValueError(
                 f"{name} holds {key!r}, so that {ours}={getattr(parameters, ours)} has "
                 f"no effect. Leave one of them out; a search needs {ours}."
+            )
+
+
+def _refuse_other_loss(name: str, extra: Mapping[str, Any], parameters: Any) -> None:
+    """Raise if a criterion takes the place of a loss that was chosen as well."""
+    of_loss = [field.name for field in fields(LossParameters)]
+    if not isinstance(parameters, LossParameters):
+        # Of TURN's probe; other methods have a loss of their own.
+        of_loss = ["q"] if name == "lp_params" and hasattr(parameters, "q") else []
+    for field in of_loss:
+        if f"criterion__{field}" in extra and "criterion" not in extra:
+            raise ValueError(f"{name} holds 'criterion__{field}'; set {field} instead.")
+        value = getattr(parameters, field)
+        usual = inspect.signature(type(parameters)).parameters[field].default
+        # A loss may be a module, which equals itself alone.
+        if "criterion" in extra and not (value is usual or value == usual):
+            raise ValueError(
+                f"{name} holds a criterion, so that {field}={value!r} has no effect. "
+                "Leave one of them out."
             )
 
 
@@ -322,13 +369,18 @@ def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
                 f"{monitored!r}, but no validation set: add "
                 "'train_split': skorch.dataset.ValidSplit(5, stratified=True)."
             )
-    given = [entry[0] for entry in callbacks or [] if isinstance(entry, tuple)]
-    taken = sorted({*given} & {"cosine", "order", "cleansing", "rule", "checkpoint"})
+    given = {callback_name(entry) for entry in callbacks or []}
+    taken = sorted(given & {"cosine", "order", "cleansing", "rule", "checkpoint"})
     if taken:
         raise ValueError(
             f"{name} names a callback {taken[0]!r}, as the estimator does; choose "
             "another name."
         )
+
+
+def callback_name(entry: Any) -> Any:
+    """The name of a callback of a list of callbacks or pairs, if it has one."""
+    return entry[0] if isinstance(entry, tuple) else None
 
 
 def callback_of(entry: Any) -> Any:

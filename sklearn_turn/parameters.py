@@ -190,8 +190,8 @@ class FineTuneParameters:
         None is the backbone's own default.
     fft_lr, fft_weight_decay : float, default=None
         Peak learning rate (cosine decay) and weight decay; None is the backbone's
-        own. With an ``fft_optimizer`` of the other kind, the backbone's own rate is
-        multiplied by 100 for "sgd", or divided by 100 for "adamw" and "adam". The
+        own. With an optimiser of the other kind, the backbone's own rate is multiplied
+        by 100 for SGD, or divided by 100 for "adamw", "adam" and others. The
         learning rate decides whether fine-tuning helps: tune it first.
         Biases, norms and what timm exempts (position embeddings) are not decayed.
     fft_layer_decay : float in (0, 1], default=None
@@ -210,7 +210,8 @@ class FineTuneParameters:
         effect on backbones without BatchNorm, or without pre-training.
     fft_grad_checkpointing : bool, default=False
         Compute activations again in the backward pass instead of keeping them: far
-        less memory for a third more time, and the same gradients. For timm backbones.
+        less memory for a third more time, and the same gradients. BatchNorm layers
+        that are not frozen count every batch twice. For timm backbones.
     augment : {"light", "color"}, callable or None, default="light"
         Augmentation while fine-tuning: random flip and crop, the same with random
         brightness, contrast and saturation, a function of a float batch
@@ -298,10 +299,12 @@ class LossParameters:
 
     def _warn_if_unused(self, n_epochs: int, n_warmup: int, prefix: str) -> None:
         """Warn of a loss that no epoch is left for."""
-        if 0 < n_epochs <= n_warmup and self.loss != "ce":
+        given = (getattr(self, f"{prefix}_params") or {}).get("criterion")
+        unused = f"loss={self.loss!r}" if given is None else f"criterion {given!r}"
+        if 0 < n_epochs <= n_warmup and (self.loss != "ce" or given is not None):
             warnings.warn(
                 f"All {n_epochs} epochs are warm-up with cross-entropy, so that "
-                f"loss={self.loss!r} is not used: raise {prefix}_epochs above "
+                f"{unused} is not used: raise {prefix}_epochs above "
                 f"{prefix}_warmup_epochs={n_warmup}, or lower that.",
                 stacklevel=2,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from .backbones.recipes import converted_rate
 from .exceptions import CollapsedProbeWarning
 from .inputs import FeatureRows
 from .losses import CrossEntropyLoss, SampleLoss
-from .nets import Options, Start, fit_net, make_net
+from .nets import Options, Start, copied_start, fit_net, make_net
 from .parameters import FineTuneParameters, ProbeParameters
 from .task import Task
 from .training.batches import RandomOrder
@@ -31,19 +30,31 @@ CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
 
 
 def fresh_start(task: Task) -> Start:
-    """A head that finds all classes equally likely."""
+    """A head that finds every class as likely as it is among the labels.
+
+    From equal chances a robust loss, and the few steps there are, would not get to
+    those of unbalanced classes, and right labels of a frequent one would look wrong.
+    """
+    scale: nn.Module = nn.Identity()
     if isinstance(task.source, FeatureRows):
         rows = task.source.rows
         scale = Standardize(rows, of_backbone=task.backbone is not None)
-        return Start(scale, linear_head(rows.shape[1], task.n_classes))
-    assert task.backbone is not None, "images have a backbone"
-    return Start(nn.Identity(), linear_head(task.backbone.width, task.n_classes))
+        width = rows.shape[1]
+    else:
+        assert task.backbone is not None, "images have a backbone"
+        width = task.backbone.width
+    head = linear_head(width, task.n_classes)
+    # A fold may have no sample of a tiny class.
+    counts = np.bincount(task.y, minlength=task.n_classes).clip(0.5)
+    with torch.no_grad():
+        head.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
+    return Start(scale, head)
 
 
 def start_of(probe: Net) -> Start:
     """A copy of a probe's scale and head."""
-    module = probe.module_
-    return Start(*copy.deepcopy((module.scale, module.head)))
+    module: Any = probe.module_
+    return copied_start(module.scale, module.head)
 
 
 def undecided(task: Task, wanted: Iterable[str]) -> Evidence:
@@ -67,7 +78,8 @@ def features_of(task: Task) -> Tensor:
 def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
     """Train a linear head on the features of the frozen backbone.
 
-    A probe that collapsed onto few classes is trained again by cross-entropy.
+    A probe that collapsed onto few classes is trained again by cross-entropy, and that
+    one kept unless it did so too: then the features hardly tell the classes apart.
 
     Parameters
     ----------
@@ -91,6 +103,9 @@ def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
     at_risk = getattr(probe.criterion_, "may_collapse", False)
     if not at_risk or not parameters.lp_epochs or not _collapsed(probe, task):
         return probe
+    by_entropy = _fit_probe(task, _without_criterion(parameters), CROSS_ENTROPY)
+    if _collapsed(by_entropy, task):
+        return probe
     warnings.warn(
         f"The linear probe trained by {probe.criterion_} predicts far fewer classes "
         "than are labelled; it was trained again by cross-entropy. Raise "
@@ -98,7 +113,7 @@ def linear_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
         CollapsedProbeWarning,
         stacklevel=5,
     )
-    return _fit_probe(task, _without_criterion(parameters), CROSS_ENTROPY)
+    return by_entropy
 
 
 def _fit_probe(task: Task, parameters: ProbeParameters, loss: Options) -> Net:
@@ -190,7 +205,8 @@ def fine_tuning_net(
         optimizer, lr, decay = recipe.optimizer, recipe.lr, recipe.weight_decay
         momentum = recipe.momentum
     wanted = parameters.fft_optimizer or optimizer
-    lr = converted_rate(lr, optimizer, wanted)
+    given = (parameters.fft_params or {}).get("optimizer")
+    lr = converted_rate(lr, optimizer, wanted if given is None else _kind_of(given))
     options: Options = {
         "max_epochs": parameters.fft_epochs,
         "warmup_epochs": warmup_epochs,
@@ -225,6 +241,12 @@ def fine_tuning_net(
         **options,
         **loss,
     )
+
+
+def _kind_of(optimizer: Any) -> str:
+    """Which of the backbone's optimisers another one's learning rate is like."""
+    is_sgd = isinstance(optimizer, type) and issubclass(optimizer, torch.optim.SGD)
+    return "sgd" if is_sgd else "adamw"
 
 
 def check_fine_tune(

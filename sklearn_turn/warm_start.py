@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 from .backbones import Backbone, Embedder
 from .constructor import parameter, with_parameters
 from .inputs import Source
-from .nets import Start
+from .nets import Start, copied_start
 from .training.device import Runtime
 from .training.net import Net, history
 
@@ -130,6 +129,11 @@ class Earlier:
             embed.load_state_dict(tuned.embed.state_dict())
         except RuntimeError as error:
             cause = error
+        if isinstance(embed, Embedder):
+            # Its BatchNorm, if it was not pre-trained, has other statistics by now.
+            is_random = estimator.pretrained is False and self.backbone is not None
+            pretrained = tuned.embed.freeze_batch_norm and not is_random
+            embed.freeze_batch_norm = embed.freeze_batch_norm and pretrained
         named = self.backbone, name_of(estimator.backbone)
         is_other = None not in named and named[0] != named[1]
         if isinstance(embed, Embedder):
@@ -147,7 +151,7 @@ class Earlier:
     def start(self) -> Start:
         """A copy of what is behind the backbone, on the CPU."""
         module: Any = self.net.module_
-        scale, head = copy.deepcopy((module.scale, module.head))
+        scale, head = copied_start(module.scale, module.head)
         return Start(scale.cpu(), head.cpu())
 
     def rate_found(

@@ -17,6 +17,7 @@ from skorch.callbacks import (
     Checkpoint,
     EarlyStopping,
     EpochScoring,
+    Freezer,
     LRScheduler,
 )
 from skorch.dataset import ValidSplit
@@ -412,6 +413,7 @@ def test_dropout_and_augmentation_are_on_while_training(on, images, blobs):
         ({"iterator_valid__drop_last": True}, "asked once, in order"),
         ({"iterator_valid__sampler": []}, "asked once, in order"),
         ({"module__head": None}, "which the estimator sets itself"),
+        ({"predict_nonlinearity": None}, "which the estimator sets itself"),
         ({"classes": [0, 1]}, "which the estimator sets itself"),
         ({"learning_rate": 0.1}, "'learning_rate', which is no argument of a skorch"),
         ({"optimiser__eps": 1}, "Did you mean 'optimizer'"),
@@ -596,6 +598,7 @@ def test_options_of_an_optimizer_that_is_replaced_are_refused(option, blobs):
         ({"lp_batch_size": 4}, "lp_params", "batch_size"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:No label is flagged")  # after so few epochs
 def test_one_setting_in_two_places_is_refused(ours, params, key, blobs):
     (name,) = ours
     clf = TURNClassifier(**ours, **{params: {key: 8}})
@@ -634,3 +637,103 @@ def test_batches_that_are_never_full_are_an_error(blobs):
     with pytest.raises(ValueError, match="drop_last=True leaves out"):
         clf.fit(blobs.X, blobs.y)
     FullFineTuning(fft_params=params, fft_batch_size=256).fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "message"),
+    [
+        (TURNClassifier, {"q": 0.1, "lp_params": {}}, "so that q=0.1"),
+        (LinearProbing, {"loss": "gce", "lp_params": {}}, "so that loss='gce'"),
+        (FullFineTuning, {"loss": "elr", "fft_params": {}}, "so that loss='elr'"),
+    ],
+)
+def test_a_criterion_beside_a_loss_is_refused(kind, params, message, blobs):
+    (name,) = (key for key in params if key.endswith("params"))
+    params[name] = {"criterion": nn.CrossEntropyLoss}
+    with pytest.raises(ValueError, match=f"{name} holds a criterion, {message}"):
+        kind(**params).fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize("kind", [TURNClassifier, LinearProbing])
+def test_a_parameter_of_the_loss_is_the_estimators(kind, blobs):
+    clf = kind(lp_params={"criterion__q": 0.1})
+    with pytest.raises(ValueError, match="'criterion__q'; set q instead"):
+        clf.fit(blobs.X, blobs.y)
+
+
+def test_a_criterion_of_fine_tuning_is_no_matter_of_the_probe(blobs):
+    fft_params = {"criterion": nn.CrossEntropyLoss}
+    clf = TURNClassifier(q=0.1, lp_epochs=3, fft_epochs=1, fft_params=fft_params)
+    assert isinstance(clf.fit(blobs.X, blobs.y).net_.criterion_, nn.CrossEntropyLoss)
+
+
+class Learned(nn.Module):
+    """A loss with a parameter, which is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, logits, y):
+        return nn.functional.cross_entropy(self.gain * logits, y)
+
+
+def test_a_criterion_that_was_given_is_not_changed(blobs):
+    criterion = Learned()
+    clf = LinearProbing(random_state=0, lp_params={"criterion": criterion})
+    first = clf.fit(blobs.X, blobs.y).predict_proba(blobs.X)
+    assert criterion.gain == 1 != clf.probe_.criterion_.gain
+    np.testing.assert_array_equal(
+        clf.fit(blobs.X, blobs.y).predict_proba(blobs.X), first
+    )
+
+
+@pytest.mark.parametrize("kind", [LinearProbing, FullFineTuning])
+def test_a_criterion_that_no_epoch_is_left_for_is_warned_of(kind, blobs):
+    prefix = "lp" if kind is LinearProbing else "fft"
+    params = {f"{prefix}_params": {"criterion": Learned}, f"{prefix}_epochs": 1}
+    with pytest.warns(UserWarning, match="warm-up.*Learned.* is not used"):
+        kind(**params).fit(blobs.X, blobs.y)
+
+
+@pytest.mark.parametrize("own, rate", [("adamw", 3e-4), ("sgd", 1e-2)])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.RMSprop])
+def test_an_optimizer_that_was_given_has_a_learning_rate_of_its_kind(
+    kind, own, rate, images, monkeypatch
+):
+    recipe = replace(ALIASES["letters"], optimizer=own, lr=rate)
+    monkeypatch.setitem(ALIASES, "letters", recipe)
+    params = {"optimizer": kind}
+    clf = FullFineTuning("letters", fft_params=params, fft_epochs=1)
+    factor = {("adamw", True): 100, ("sgd", False): 0.01}
+    expected = rate * factor.get((own, kind is torch.optim.SGD), 1)
+    assert clf.fit(images.X, images.y).net_.lr == pytest.approx(expected)
+
+
+def test_what_a_callback_froze_in_the_probe_is_fine_tuned(images):
+    frozen = {"callbacks": [Freezer("head.bias")]}
+    net = tiny(lp_params=frozen, fft_epochs=1).fit(images.X, images.y).net_
+    assert net.module_.head.bias.requires_grad
+
+
+def test_the_name_of_an_optimizer_is_the_estimators(blobs):
+    clf = FullFineTuning(fft_params={"optimizer__name": "sgd"})
+    with pytest.raises(ValueError, match="set fft_optimizer instead"):
+        clf.fit(blobs.X, blobs.y)
+
+
+def test_a_fresh_head_predicts_how_frequent_classes_are(blobs):
+    y = np.repeat([0, 1, 2], [250, 49, 1])
+    clf = LinearProbing(lp_epochs=0).fit(blobs.X, y)
+    expected = np.tile([250 / 300, 49 / 300, 1 / 300], (300, 1))
+    np.testing.assert_allclose(clf.predict_proba(blobs.X), expected, rtol=1e-5)
+
+
+def test_labels_that_features_do_not_tell_apart_are_no_collapse():
+    rng = np.random.RandomState(0)
+    X, y = rng.normal(size=(300, 2)), np.repeat([0, 1], [180, 120])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapsedProbeWarning)
+        clf = LinearProbing(loss="gce", random_state=0).fit(X, y)
+    assert (clf.predict(X) == 0).mean() > 0.9
+    assert type(clf.probe_.criterion_).__name__ == "GCELoss"

@@ -20,6 +20,8 @@ from sklearn_turn import (
 )
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CleansingWarning
+from sklearn_turn.metrics import label_issue_scores
+from sklearn_turn.noise import symmetric
 
 TABLE_5 = list(itertools.product([0, 2], ["epoch", "once", None], [0, 2]))
 
@@ -433,3 +435,27 @@ def test_the_noise_rate_of_unseen_labels_is_held(images):
     # A rate that the user knows stands.
     fit(noise_filter=NoiseChannelFilter(noise_rate=0.3))
     assert told == [0.3] * 3
+
+
+def of_one_class_in_ten(n_samples=1000, width=64):
+    rng = np.random.RandomState(0)
+    y = (rng.uniform(size=n_samples) < 0.1).astype(int)
+    return rng.normal(size=(n_samples, width)) + 0.3 * y[:, None], y
+
+
+def test_right_labels_of_a_frequent_class_are_not_flagged():
+    """The probes have to learn how frequent it is, for which there are few steps."""
+    X, y = of_one_class_in_ten()
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X, y)
+    assert clf.clean_mask_.mean() > 0.99
+    assert (clf.predict(X) == 1).mean() < 0.1
+
+
+def test_wrong_labels_of_a_rare_class_are_found():
+    X, y = of_one_class_in_ten(3000)
+    X = X + 0.5 * y[:, None]
+    y_noisy = symmetric(y, 0.2, random_state=1)  # not the seed of y
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X, y_noisy)
+    scores = label_issue_scores(y != y_noisy, ~clf.clean_mask_)
+    assert scores["precision"] > 0.8
+    assert scores["recall"] > 0.8

@@ -8,14 +8,18 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Freezer
 from support import Pool, Tally, pool, tiny, tuning
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sklearn_turn import NoiseChannelFilter, TURNClassifier
 from sklearn_turn.baselines import FullFineTuning
-from sklearn_turn.exceptions import CheckpointError, SkippedImageWarning
+from sklearn_turn.exceptions import (
+    CheckpointError,
+    CleansingWarning,
+    SkippedImageWarning,
+)
 from sklearn_turn.noise import symmetric
 
 pytestmark = pytest.mark.filterwarnings(
@@ -315,7 +319,9 @@ def test_a_rate_found_with_poor_features_rises(blobs):
     # A probe that hardly learned finds no wrong label; a better one does.
     clf = TURNClassifier(
         random_state=0, fft_epochs=1, lp_epochs=1, lp_lr=1e-6, lp_warmup_epochs=0
-    ).fit(blobs.X, blobs.y)
+    )
+    with pytest.warns(CleansingWarning, match="little better than chance"):
+        clf.fit(blobs.X, blobs.y)
     assert clf.clean_mask_.all()
     clf.set_params(warm_start=True, lp_epochs=20, lp_lr=None, fft_epochs=2)
     clf.fit(blobs.X, blobs.y)
@@ -389,3 +395,28 @@ def test_a_head_that_was_never_trained_warms_up(blobs):
     later = FullFineTuning(fft_epochs=0, **params).fit(blobs.X, blobs.y)
     continued(later, blobs, 2)
     assert_equal_weights(weights(later), weights(at_once))
+
+
+@pytest.mark.parametrize("layers", ["head*", "embed*"])
+def test_what_a_callback_froze_is_trained_by_the_next_fit(layers, images):
+    params = {"callbacks": [Freezer(layers)]}
+    clf = FullFineTuning(pool, input_size=8, fft_epochs=1, fft_params=params)
+    clf.fit(images.X, images.y)
+    before = weights(clf)
+    continued(clf, images, 1, fft_params=None)
+    moved = {k for k, value in weights(clf).items() if (value != before[k]).any()}
+    assert {"head.weight", "embed.backbone.gain"} <= moved
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_batch_norm_that_was_not_trained_before_is_trained_on(saved, images, tmp_path):
+    clf = FullFineTuning(
+        "test_resnet", pretrained=False, input_size=32, fft_epochs=1, random_state=0
+    ).fit(images.X, images.y)
+    if saved:
+        clf.save(tmp_path / "model")
+        clf = FullFineTuning.load(tmp_path / "model")
+    before = weights(clf)
+    continued(clf, images, 1)
+    name = next(name for name in before if name.endswith("running_mean"))
+    assert (weights(clf)[name] != before[name]).any()

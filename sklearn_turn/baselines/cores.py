@@ -78,8 +78,9 @@ class CORES(JointClassifier):
     Notes
     -----
     Published: β is 0 for 10 of 100 epochs and rises to 2 over 30; here for
-    ``lp_warmup_epochs`` or ``fft_warmup_epochs``, and over the same 30 %. The last
-    epoch is sieved in any case. The published code sieves each batch as it is
+    ``lp_warmup_epochs`` or ``fft_warmup_epochs``, and over the same 30 %. Published,
+    sieving begins 30 epochs after the start; here when β has risen, and the last epoch
+    is sieved in any case. The published code sieves each batch as it is
     augmented; here all samples once per epoch, without augmentation. It divides the
     learning rate by 1 + β, to make up for the larger loss; Adam is indifferent to the
     scale of a loss, so that is left out: lower ``fft_lr`` with "sgd".
@@ -144,7 +145,7 @@ class CORESTraining(JointTraining):
         last = self.epoch_ + 1 == net.max_epochs
         done = self.epoch_ / net.max_epochs
         if done < self.warmup_share_ + self.rise - 1e-9 and not last:
-            return [Part(np.arange(len(dataset)))]
+            return super().parts(net, dataset)
         found = net.evaluate(dataset, _log_proba)
         evidence = {"log_proba": found["log_proba"].double().numpy()}
         fitted = fit_filter(CORESNoiseFilter(), evidence, self.labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
@@ -21,8 +21,6 @@ from ..task import Selection, Task
 from ..training.batches import Batch
 from .joint import COUNT, JointClassifier, JointTraining
 from .mixing import logits_of, mixed_up, views_of
-from .parts import Part
-from .peers import PeerNet
 
 _SHARE = Interval(Real, 0, 1, closed="both")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -168,9 +166,6 @@ class ELRPlusTraining(JointTraining):
 
     def _memory(self) -> SampleMemory:
         return SampleMemory(len(self.codes), self.n_classes)
-
-    def parts(self, net: PeerNet, dataset: Any) -> Sequence[Part]:
-        return [Part(np.arange(len(dataset)))] * 2
 
     def terms(self, members: list[Any], k: int, parts: list[Batch]) -> Iterator[Tensor]:
         batch = parts[k]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
@@ -87,7 +88,7 @@ class JointTraining(Callback):
 
     def parts(self, net: PeerNet, dataset: Any) -> Sequence[Part]:
         """Sets that each step of the next epoch draws from; selection happens here."""
-        raise TypeError(f"{type(self).__name__} defines no parts.")
+        return [Part(np.arange(len(dataset)))] * self.n_members
 
     def terms(self, members: list[Any], k: int, parts: list[Batch]) -> Iterator[Tensor]:
         """Terms of the loss of member k in one step, on a batch of each part.
@@ -282,12 +283,25 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         if self._probes:
             probe = probe_net(trained, self, options, callbacks)
             fit_net(probe, trained, rate="lp_lr")
+            self._warn_if_stopped(rule, probe)
             net = _before_heads(task, probe, options)
             return Result(net, probe, rule.selection_, is_frozen=True)
         start = fresh_start(task)
         net = fine_tuning_net(task, self, start, options, callbacks=callbacks)
         fit_net(net, task)
+        self._warn_if_stopped(rule, net)
         return Result(net, None, rule.selection_, is_frozen=not self.fft_epochs)
+
+    def _warn_if_stopped(self, rule: JointTraining, net: Net) -> None:
+        if len(net.history) and len(net.history) <= rule.warmup_epochs:
+            warnings.warn(
+                f"Training ended after {len(net.history)} epochs, all of them warm-up: "
+                f"{type(self).__name__} has selected nothing, and is cross-entropy on "
+                "all labels. Let early stopping have more patience, or lower "
+                "the epochs of warm-up.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _peers(
         self, rule: JointTraining | None, n_members: int, projects: bool

@@ -148,7 +148,8 @@ class PeerNet(Net):
 
     The terms of the members' losses are differentiated one after the other, so that
     the activations of one pass are all there is at a time. The members have no trained
-    parameter in common, and the one optimiser does what one for each would do.
+    parameter in common, and the one optimiser does what one for each would do; clipping
+    of the gradient's norm is of that of all members together.
 
     Parameters
     ----------

@@ -202,7 +202,8 @@ def _check_paths(rows: list[Row], places: list[int], paths: list[Any]) -> None:
             raise ValueError(
                 f"Sample {place} is {str(paths[place])!r}, but {row.path!r} in "
                 f"{row.where}. Pass the files in the order of fit; some may have been "
-                "added, removed or renamed since."
+                "added, removed or renamed since. Where the labels are in that order, "
+                "paths may be left out."
             )
 
 

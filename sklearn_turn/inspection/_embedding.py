@@ -124,15 +124,18 @@ class EmbeddingDisplay:
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            If the estimator has no backbone, as those around other classifiers.
+            If the estimator has no backbone, as those around other classifiers, or was
+            fitted on features.
         ValueError
             If lengths differ, or ``method`` is unknown.
         """
         before, estimator = take_apart(estimator)
         check_is_fitted(estimator)
-        if not isinstance(estimator, BaseClassifier):
+        on_features = len(getattr(estimator, "input_shape_", None) or ()) == 1
+        if not isinstance(estimator, BaseClassifier) or on_features:
+            why = "was fitted on features" if on_features else "has no backbone"
             raise TypeError(
-                f"{type(estimator).__name__} has no backbone. Draw the features it is "
+                f"{type(estimator).__name__} {why}. Draw the features it is "
                 "given: EmbeddingDisplay.from_features(features, y)."
             )
         _check_method(method)

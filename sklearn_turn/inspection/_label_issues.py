@@ -41,7 +41,8 @@ def label_issues(
         NoiseFilteredClassifier, any classifier with ``predict_proba`` for new samples;
         or a pipeline that ends with one, or a search that found one.
     X : images, file paths or features, default=None
-        Without ``y``: the samples given to ``fit``, for their paths and features only.
+        Without ``y``: the samples given to ``fit``, in the same order, for their paths
+        and features only.
         With ``y``: new samples.
     y : array-like of shape (n_samples,), default=None
         Given labels of new samples, of the classes the estimator knows. If they equal
@@ -57,7 +58,8 @@ def label_issues(
     -------
     DataFrame
         One row per sample, in the order given; the index, named ``index``, counts
-        them from 0:
+        them from 0. A table of yours whose index does not, as after a split, goes with
+        it by position: ``table.iloc[issues.index]``. Columns:
 
         - ``path``, str: where ``X`` holds paths.
         - ``given_label``, ``suggested_label``: members of ``classes_``.

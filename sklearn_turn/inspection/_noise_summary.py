@@ -43,6 +43,8 @@ class NoiseSummary:
     interval : tuple of float
         Its lower and upper end: 95 %, if the probabilities are right; see the Notes of
         :func:`noise_summary`.
+    agreement : float or None
+        Share of the given labels that the model predicts, where the filter tells it.
     per_class : DataFrame
         One row per class: ``n_samples`` given this label, ``n_label_issues`` among
         them, ``noise_rate`` with ``lower`` and ``upper`` end, and ``n_suggested``, the
@@ -58,6 +60,7 @@ class NoiseSummary:
     n_label_issues: int
     noise_rate: float
     interval: tuple[float, float]
+    agreement: float | None
     per_class: pd.DataFrame
     transition_matrix: pd.DataFrame
     confused_pairs: pd.DataFrame
@@ -69,6 +72,16 @@ class NoiseSummary:
             f"estimated share of wrong labels: {self.noise_rate:.1%} "
             f"({low:.1%} to {high:.1%} if the model's probabilities are right)",
         ]
+        if not self.n_label_issues and high > 0.05:
+            lines.append(
+                f"none is flagged, but {high:.0%} would explain the labels about as "
+                "well: too few samples, or too poor predictions, to tell"
+            )
+        if self.agreement is not None:
+            lines.append(
+                f"the model predicts {self.agreement:.0%} of the given labels; the "
+                "lower, the less of what is flagged is wrong"
+            )
         pairs = self.confused_pairs
         if len(pairs):
             lines.append("given label -> suggested label: samples")
@@ -118,6 +131,8 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     where a classifier has learned the wrong labels: mistakes that depend on the image,
     as people make them, are partly learned by any. That of the mixture, which parts
     easy from hard samples where all labels are right, too, is no estimate at low noise.
+    Where the channel finds no noise, the upper end is at least the rate that would
+    explain the labels about as well.
 
     The transition matrix is the one the filter estimated, or else counted from
     suggested and given labels. The pairs are counted.
@@ -150,13 +165,14 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     given = found.codes(found.given[used])
     suggested = found.codes(found.suggested[used])
     quality, issue = found.quality[used], found.is_issue[used]
-    rate, lower, upper = noise_rates(quality, np.zeros_like(given), 1)
+    rate, *interval = overall_rate(found)
     rates, lowers, uppers = noise_rates(quality, given, n)
     return NoiseSummary(
         n_samples=len(given),
         n_label_issues=int(issue.sum()),
-        noise_rate=float(rate[0]),
-        interval=(float(lower[0]), float(upper[0])),
+        noise_rate=rate,
+        interval=(interval[0], interval[1]),
+        agreement=getattr(_filter_of(found), "agreement_", None),
         per_class=pd.DataFrame(
             {
                 "n_samples": np.bincount(given, minlength=n),
@@ -175,6 +191,20 @@ def noise_summary(estimator: Any) -> NoiseSummary:
         ),
         confused_pairs=_pairs(pd, given, suggested, classes),
     )
+
+
+def _filter_of(found: Found) -> Any:
+    return getattr(found.estimator, "noise_filter_", None)
+
+
+def overall_rate(found: Found) -> tuple[float, float, float]:
+    """Share of wrong labels, and the ends of its interval."""
+    quality = found.quality[found.used]
+    groups = np.zeros(len(quality), dtype=np.intp)
+    rate, low, high = (float(v[0]) for v in noise_rates(quality, groups, 1))
+    # That none was found does not mean that there is none.
+    possible = getattr(_filter_of(found), "possible_noise_rate_", rate)
+    return rate, low, max(high, possible)
 
 
 def noise_rates(

@@ -16,7 +16,7 @@ from ..inputs import Source
 from ..selection.mixture import TwoGaussians
 from ._found import Found
 from ._loss_mixture import flag_thresholds, mixture_sizes
-from ._noise_summary import noise_rates
+from ._noise_summary import noise_rates, overall_rate
 from ._pictures import paths_of
 from ._tables import as_text
 from ._transition import estimated_transitions
@@ -53,8 +53,7 @@ def report_data(
     estimator = found.estimator
     noise_filter = getattr(estimator, "noise_filter_", None)
     tau = getattr(noise_filter, "tau", None)
-    quality = found.quality[found.used]
-    rate, low, high = noise_rates(quality, np.zeros(len(quality), dtype=np.intp), 1)
+    rate, low, high = overall_rate(found)
     return {
         "title": "Label report",
         "created": datetime.date.today().isoformat(),
@@ -66,8 +65,8 @@ def report_data(
         "kind": "images" if source is not None else "samples",
         "n_samples": len(found.given),
         "n_skipped": int((~found.used).sum()),
-        "noise_rate": float(rate[0]),
-        "interval": [float(low[0]), float(high[0])],
+        "noise_rate": rate,
+        "interval": [low, high],
         "classes": [as_text(label) for label in found.classes.tolist()],
         "per_class": _per_class(found),
         "losses": _losses(found, noise_filter),

@@ -36,7 +36,8 @@ def symmetric(
         All classes, some of which may have no sample in `y`, in the order in which
         they are numbered; default: those of `y`, sorted.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for reproducible labels.
+        Pass an int for reproducible labels, and another one than the data were drawn
+        with: the same random numbers would make the noise depend on them.
 
     Returns
     -------

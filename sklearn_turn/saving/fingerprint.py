@@ -144,8 +144,10 @@ def _describe(value: Any, within: tuple[int, ...], objects: bool) -> Any:
         return os.fspath(value)
     if hasattr(value, "__dict__"):
         # An augmentation, a split: by what it was made with. Handles that a callback
-        # or a module holds, of loggers and the like, differ from process to process.
+        # or a module holds, of loggers and the like, differ from process to process;
+        # scorers do not.
         seen = objects or dataclasses.is_dataclass(value)
+        seen |= type(value).__module__.startswith("sklearn.")
         return [_name(type(value)), inner(vars(value)) if seen else None]
     text = repr(value)
     return _name(type(value)) if " at 0x" in text else text

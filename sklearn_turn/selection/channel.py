@@ -8,8 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import expit, log_softmax, logsumexp, softmax
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
@@ -19,6 +18,7 @@ from ..exceptions import CleansingWarning
 from ..labels import encode_known, encode_labels
 from ..validation import checked_input, validated_fit
 from .mixture import Floats
+from .posterior import log_joint_of, log_odds_of, offset_for, posterior_of
 from .protocol import check_log_proba
 from .transition import STRENGTHS, fit_channel, says_little
 
@@ -26,6 +26,8 @@ from .transition import STRENGTHS, fit_channel, says_little
 _LEAST_LOG_PROBA = -35.0
 # Standard errors.
 _BEYOND_CHANCE = 3.0
+# Share of wrong labels that it is worth a warning not to have found, in how many.
+_MANY, _SOME = 0.05, 100
 
 
 class NoiseChannelFilter(TransformerMixin, BaseEstimator):
@@ -85,6 +87,12 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         The most probable true class of each sample, one of ``classes_``.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
+    possible_noise_rate_ : float
+        A share that explains the labels about as well where none was found, as with few
+        samples; ``noise_rate_`` elsewhere.
+    agreement_ : float
+        Share of the given labels that are predicted. The lower, the less all of this
+        says.
     transition_matrix_ : ndarray of shape (n_classes, n_classes), float64
         T: rows are true classes, columns given labels.
     offset_ : float
@@ -191,7 +199,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         -----
         CleansingWarning
             If the predictions are little better than chance, for 200 samples or more,
-            or a class seems to be labelled as another one mostly.
+            a class seems to be labelled as another one mostly, or labels are explained
+            by none that is wrong about as well as by many.
         """
         X, labels = self._check(X, y, reset=True)
         self.classes_, codes = encode_labels(labels)
@@ -230,17 +239,31 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.n_iter_ = channel.n_iter
         # Each sample's probabilities by the matrix that was fitted without it.
         noise = channel.matrices[fold, :, codes]
-        log_joint = _log_joint(log_proba, channel.temperature, noise)
+        log_joint = log_joint_of(log_proba, channel.temperature, noise)
         self.offset_ = 0.0
         if self.noise_rate is not None:
-            self.offset_ = _offset(_log_odds(log_joint, codes), 1.0 - self.noise_rate)
-        self.label_proba_ = _posterior(log_joint, codes, self.offset_)
+            self.offset_ = offset_for(
+                log_odds_of(log_joint, codes), 1.0 - self.noise_rate
+            )
+        self.label_proba_ = posterior_of(log_joint, codes, self.offset_)
         self.clean_proba_ = self.label_proba_[np.arange(len(codes)), codes]
         self.suggested_labels_ = self.classes_[self.label_proba_.argmax(axis=1)]
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
+        self.agreement_ = float((X.argmax(axis=1) == codes).mean())
+        self.possible_noise_rate_ = max(self.noise_rate_, channel.possible_rate)
         self._warn_of_other_labels()
+        in_doubt = channel.possible_rate > _MANY and self.clean_mask_.all()
+        if in_doubt and len(codes) >= _SOME:
+            warnings.warn(
+                "No label is flagged, but the predictions would also be explained by "
+                f"{channel.possible_rate:.0%} of the labels being wrong: there are too "
+                "few samples, or too poor predictions, to tell. The order of "
+                "clean_proba_ still says which to look at first.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         return self
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
@@ -296,8 +319,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         X, labels = self._check(X, y, reset=False)
         codes = encode_known(labels, self.classes_)
         noise = self.transition_matrix_.T[codes]
-        log_joint = _log_joint(self._log_proba(X), self.temperature_, noise)
-        return _posterior(log_joint, codes, self.offset_)
+        log_joint = log_joint_of(self._log_proba(X), self.temperature_, noise)
+        return posterior_of(log_joint, codes, self.offset_)
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None
@@ -349,50 +372,3 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def _log_joint(log_proba: Floats, temperature: float, noise: Floats) -> Floats:
-    """Logarithm of a class's probability times that of the given label under it.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples, n_classes)
-    temperature : float
-    noise : ndarray of shape (n_samples, n_classes)
-        Probability of each sample's label, were each class the true one.
-    """
-    with np.errstate(divide="ignore"):
-        joint: Floats = log_softmax(log_proba / temperature, axis=1) + np.log(noise)
-    return joint
-
-
-def _posterior(log_joint: Floats, codes: NDArray[np.intp], offset: float) -> Floats:
-    """Bayes' rule, with the log-odds of the given labels shifted; changes its input."""
-    log_joint[np.arange(len(codes)), codes] += offset
-    posterior: Floats = softmax(log_joint, axis=1)
-    return posterior
-
-
-def _log_odds(log_joint: Floats, codes: NDArray[np.intp]) -> Floats:
-    """Log-odds of the given labels, also of those whose probability rounds to 1."""
-    rows = np.arange(len(codes))
-    others = log_joint.copy()
-    others[rows, codes] = -np.inf
-    log_odds: Floats = log_joint[rows, codes] - logsumexp(others, axis=1)
-    return log_odds
-
-
-def _offset(log_odds: Floats, mean: float) -> float:
-    """What to add to log-odds so that the probabilities have a mean.
-
-    Infinite ones stay as they are; if they alone exceed the mean, the nearest is found.
-    """
-
-    def excess(offset: float) -> float:
-        return float(expit(log_odds + offset).mean() - mean)
-
-    # Beyond 700, probabilities are 0 and 1 in double precision.
-    most = 700.0 + np.abs(log_odds[np.isfinite(log_odds)]).max(initial=0.0)
-    if excess(-most) >= 0:
-        return -most
-    return most if excess(most) <= 0 else float(brentq(excess, -most, most))

@@ -9,7 +9,7 @@ it is concave; t is searched by the likelihood of held-out labels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,8 @@ _PULL_UP, _PULL_DOWN, _PULL_PER_SAMPLE = 1.5, 0.5, 1e-4
 # than no noise does. One rate pays for a prior of Beta(1, 8) too, since any rate
 # explains poor predictions about as well as doubts do; of matrices several are tried.
 _RATE_GAIN, _MATRIX_GAIN, _PRIOR = 0.75, 4.0, 7.0
+# Nats by which an explanation may be less likely and not be ruled out.
+_AS_WELL = 2.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
 _ENOUGH = 10_000_000
@@ -65,6 +67,9 @@ class Channel:
         Mean over samples, each by the matrix fitted without it.
     n_iter : int
         Rounds of expectation-maximisation.
+    possible_rate : float
+        Of the channel without noise: a share of wrong labels that explains the labels
+        about as well. 0 for others, and where there is none.
     """
 
     matrices: Floats
@@ -73,6 +78,7 @@ class Channel:
     log_likelihood: float
     held_out: float
     n_iter: int
+    possible_rate: float = 0.0
 
 
 def fit_channel(
@@ -133,7 +139,7 @@ def fit_channel(
     none = _without_noise(few, n_folds)
     likely = [c for c in found if _is_likely(c, none, few)]
     if not likely:
-        return none, fold
+        return replace(none, possible_rate=_possible_rate(found, none, few)), fold
     best = likely[-1]
     if few is not blocks:
         best = fit(blocks, best.temperature, best.strength)
@@ -151,6 +157,18 @@ def says_little(channel: Channel, codes: Ints) -> bool:
     """
     by_frequencies = -float(entropy(np.bincount(codes)))
     return len(codes) * (channel.held_out - by_frequencies) < _MATRIX_GAIN
+
+
+def _possible_rate(found: list[Channel], none: Channel, blocks: Blocks) -> float:
+    """Share of wrong labels by which noise explains labels about as well as none."""
+    if says_little(none, blocks.codes):
+        return 0.0  # as any rate does
+    best = min(found, key=partial(_penalised, blocks))
+    loss = _penalised(blocks, best) - _penalised(blocks, none)
+    if len(blocks.fold) * loss > _AS_WELL:
+        return 0.0
+    shares = blocks.proba(best.temperature).mean(axis=0)
+    return float(1.0 - shares @ np.diag(best.matrices[-1]))
 
 
 def _is_likely(channel: Channel, none: Channel, blocks: Blocks) -> bool:

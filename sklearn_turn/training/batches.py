@@ -33,8 +33,6 @@ class Batch(NamedTuple):
         Codes of the given labels.
     index : Tensor of shape (n,), int64
         Positions in the training set, for what is kept per sample.
-    weight : Tensor of shape (n,), float32, or None
-        Of each sample's loss; None weighs all alike.
     target : Tensor of shape (n,), int64, or (n, n_classes), float32, or None
         Labels or soft labels to train towards; None is ``y``.
     """
@@ -42,7 +40,6 @@ class Batch(NamedTuple):
     x: Samples
     y: Tensor
     index: Tensor  # type: ignore[assignment]  # tuple has a method of this name
-    weight: Tensor | None = None
     target: Tensor | None = None
 
     @classmethod
@@ -52,14 +49,6 @@ class Batch(NamedTuple):
             return batch
         x, y = unpack_data(batch)
         return cls(x, y, torch.empty(0, dtype=torch.int64))
-
-    def split(self, size: int) -> Iterator[Batch]:
-        """Cut a batch of rows into smaller ones, without a copy."""
-        assert isinstance(self.x, Tensor), "rows in memory"
-        for start in range(0, len(self.y), size):
-            part = slice(start, start + size)
-            weight = None if self.weight is None else self.weight[part]
-            yield Batch(self.x[part], self.y[part], self.index[part], weight)
 
 
 def already_a_batch(batch: Any) -> Any:
@@ -76,7 +65,7 @@ def n_samples_of(batch: Any) -> int:
 
 def rows_of(batch: Any, place: slice) -> Any:
     """The same samples of all that a batch consists of."""
-    if batch is None:  # as the weights of samples without
+    if batch is None:  # as the targets of samples without
         return None
     if isinstance(batch, Ragged):
         return Ragged(batch.images[place])
@@ -96,20 +85,11 @@ class Labelled(torch.utils.data.Dataset):
     ----------
     source : Source
     y : array of shape (n_samples,), int
-    weight : array of shape (n_samples,), float, default=None
     """
 
-    def __init__(
-        self,
-        source: Source,
-        y: NDArray[np.intp],
-        weight: NDArray[np.floating] | None = None,
-    ):
+    def __init__(self, source: Source, y: NDArray[np.intp]):
         self.source = source
         self.y = torch.tensor(y, dtype=torch.int64)
-        self.weight = (
-            None if weight is None else torch.tensor(weight, dtype=torch.float32)
-        )
 
     def __len__(self) -> int:
         return len(self.source)
@@ -119,8 +99,7 @@ class Labelled(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
         index = torch.as_tensor(indices)
-        weight = None if self.weight is None else self.weight[index]
-        return Batch(self.source.__getitems__(indices), self.y[index], index, weight)
+        return Batch(self.source.__getitems__(indices), self.y[index], index)
 
 
 def root_and_rows(dataset: Any) -> tuple[Any, NDArray[np.intp]]:
@@ -161,7 +140,6 @@ def on_device(dataset: Labelled, device: torch.device) -> Labelled:
         return dataset
     moved = Labelled(FeatureRows(rows.to(device)), np.empty(0, dtype=np.intp))
     moved.y = dataset.y.to(device)
-    moved.weight = None if dataset.weight is None else dataset.weight.to(device)
     return moved
 
 
@@ -223,8 +201,9 @@ class RowBatches:
         visited = torch.from_numpy(rows[np.fromiter(self.sampler, dtype=np.intp)])
         # Rows of many batches are gathered in one call, and cut into views.
         for index in visited.split(_BATCHES_AT_ONCE * self.batch_size):
-            if len(index):  # torch splits nothing into one empty part
-                yield from root.__getitems__(index).split(self.batch_size)
+            rows_at_once = root.__getitems__(index)
+            for start in range(0, len(index), self.batch_size):
+                yield rows_of(rows_at_once, slice(start, start + self.batch_size))
 
 
 class RandomOrder(Callback):

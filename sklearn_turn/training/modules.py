@@ -115,7 +115,7 @@ _BACKBONE = "embed.backbone."
 
 
 def linear_head(width: int, n_classes: int) -> nn.Linear:
-    """A fresh linear classifier that starts undecided, with all weights zero."""
+    """A linear classifier with all parameters zero."""
     head = nn.Linear(width, n_classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

@@ -153,10 +153,7 @@ class Net(NeuralNetClassifier):
     def batch_loss(
         self, logits: Tensor, batch: Batch, *, warms_up: bool = True
     ) -> Tensor:
-        """Mean loss of a batch, weighted where the samples have weights.
-
-        The first epochs have another one, if they are to warm up.
-        """
+        """Mean loss of a batch; the first epochs have another one, to warm up."""
         target = batch.y if batch.target is None else batch.target
         y = moved(target, logits.device)
         if warms_up and len(self.history) <= self.warmup_epochs:
@@ -165,16 +162,7 @@ class Net(NeuralNetClassifier):
             losses = self.criterion_(logits, y, batch.index)
         else:
             losses = self.criterion_(logits, y)
-        if batch.weight is None:
-            return losses.mean()
-        if losses.ndim == 0:
-            raise ValueError(
-                f"{type(self.criterion_).__name__} averages over the batch, so that "
-                "samples cannot be weighted. Pass criterion__reduction='none'."
-            )
-        weight = moved(batch.weight, logits.device)
-        # A batch whose weights are all zero has no loss, and moves nothing.
-        return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
+        return losses.mean()
 
     def _set_training(self, training: bool = True) -> None:
         # Asking every layer is quicker than setting its mode, and steps on features

@@ -95,6 +95,11 @@ class SharedNet(Net):
                 "several processes cannot train. Choose another criterion, or set "
                 "distributed=False."
             )
+        if getattr(self.criterion_, "reduction", "mean") == "sum":
+            raise ValueError(
+                f"{type(self.criterion_).__name__} sums over the batch, of which each "
+                "of several processes has a part. Pass reduction='mean'."
+            )
         return self
 
     def fit_loop(

@@ -275,3 +275,11 @@ def test_a_class_of_one_sample_and_a_batch_of_one(method, mode, wide):
     sizes = {"lp_batch_size": 8, "fft_batch_size": 8}
     clf = brief(method, mode, **sizes).fit(X, y)
     assert clf.predict_proba(X).shape == (33, 3)
+
+
+@pytest.mark.parametrize("method", [CORES, DivideMix])
+def test_training_that_ends_before_a_selection_is_warned_of(method, wide):
+    stops = EarlyStopping("train_loss", patience=1, threshold=10)
+    clf = method(lp_epochs=20, lp_warmup_epochs=5, lp_params={"callbacks": [stops]})
+    with pytest.warns(UserWarning, match="ended after 2 epochs, all of them warm-up"):
+        clf.fit(wide.X, wide.y)

@@ -439,6 +439,9 @@ def test_legend_names_or_neither(n_classes):
 def test_maps_refuse_what_does_not_fit(filtered, blobs):
     with pytest.raises(TypeError, match="NoiseFilteredClassifier has no backbone"):
         EmbeddingDisplay.from_estimator(filtered, blobs.X, blobs.y)
+    on_features = TURNClassifier(lp_epochs=3, fft_epochs=0).fit(blobs.X, blobs.y)
+    with pytest.raises(TypeError, match="fitted on features.*from_features"):
+        EmbeddingDisplay.from_estimator(on_features, blobs.X, blobs.y)
     with pytest.raises(ValueError, match="method must be 'tsne' or 'pca'"):
         EmbeddingDisplay.from_features(blobs.X, blobs.y, method="umap")
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,3 +163,17 @@ def test_without_pandas_the_extra_is_named(found, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-turn\[plots\]'"):
         noise_summary(found)
+
+
+def test_what_is_not_ruled_out_and_how_well_labels_are_predicted_are_printed(found):
+    found = copy.copy(found)
+    found.clean_mask_ = np.ones(40, dtype=bool)
+    found.clean_proba_ = np.ones(40)
+    found.noise_filter_ = SimpleNamespace(possible_noise_rate_=0.3, agreement_=0.625)
+    summary = noise_summary(found)
+    assert summary.interval == (0.0, 0.3)
+    assert summary.agreement == 0.625
+    printed = str(summary)
+    assert "0.0% (0.0% to 30.0%" in printed
+    assert "none is flagged, but 30% would explain the labels about as well" in printed
+    assert "predicts 62% of the given labels" in printed

@@ -409,6 +409,11 @@ def trained_criterion(rank, folder):
     return fit(rank, fft_params={"criterion": OwnParameter})
 
 
+def summed_criterion(rank, folder):
+    options = {"criterion": nn.CrossEntropyLoss, "criterion__reduction": "sum"}
+    return fit(rank, fft_params=options)
+
+
 class Dies(Callback):
     """Ends a process in the middle of an epoch, as a machine out of memory does."""
 
@@ -452,6 +457,7 @@ REFUSED = [
     other_folder,
     other_split,
     trained_criterion,
+    summed_criterion,
 ]
 #: An error of the process given, of which the other hears.
 FAILED = {

@@ -140,6 +140,7 @@ def test_both_refuse(pair, scenario):
         "other_folder": "differs: checkpoint",
         "other_split": "splits differently in each process",
         "trained_criterion": "OwnParameter has parameters of its own",
+        "summed_criterion": "CrossEntropyLoss sums over the batch",
     }
     for rank in (0, 1):
         error = pair(scenario, rank)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score, make_scorer
 from skorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -63,6 +64,10 @@ class Calls(Callback):
         self.found_ = object()
 
 
+def scored(score):
+    return EpochScoring(make_scorer(score), name="score")
+
+
 OTHERS = [
     (lambda x: x, lambda x: x.flip(-1)),
     (times(1), times(2)),
@@ -83,6 +88,7 @@ OTHERS = [
     (ValidSplit(5), ValidSplit(4)),
     (Freezer("a*"), Freezer("b*")),
     (Freezer("a*", at=2), Freezer("a*", at=3)),
+    (scored(accuracy_score), scored(f1_score)),
     ({1, 2}, {1, 3}),
     (torch.zeros(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16)),
     (np.array([1, "a"], object), np.array([1, "b"], object)),

@@ -15,13 +15,15 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from skorch.callbacks import Callback, EpochScoring, Freezer, LRScheduler, Unfreezer
 from skorch.dataset import ValidSplit
-from support import Fuse, stopped_in
+from support import Fuse, pool, stopped_in
 from torch import nn
 
 from sklearn_turn import TURNClassifier
 from sklearn_turn.baselines import FullFineTuning
 from sklearn_turn.exceptions import CheckpointError, NotSavedWarning
+from sklearn_turn.inputs import as_source
 from sklearn_turn.saving import files
+from sklearn_turn.training import Labelled
 
 EPOCHS = 3
 
@@ -328,3 +330,14 @@ def test_the_file_is_one_that_other_programs_read(blobs, tmp_path):
     with safe_open(tmp_path / "epoch.safetensors", framework="np") as file:
         head = file.get_tensor("module.head.weight")
     assert_array_equal(head, clf.net_.module_.head.weight.detach().numpy())
+
+
+def test_the_net_of_a_finished_fit_may_be_trained_further(images, tmp_path):
+    """Its checkpoint is of that fit, and would put its weights back."""
+    clf = FullFineTuning(pool, input_size=8, fft_epochs=2, checkpoint=tmp_path)
+    net = clf.fit(images.X, images.y).net_
+    dataset = Labelled(as_source(images.X), images.y)
+    before = net.module_.head.weight.detach().clone()
+    net.partial_fit(dataset, images.y)
+    assert len(net.history) == 4
+    assert (net.module_.head.weight != before).any()

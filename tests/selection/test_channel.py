@@ -140,6 +140,7 @@ def test_clean_labels_are_hardly_flagged(n_classes, per_class):
     assert found.noise_rate_ < 0.02
 
 
+@pytest.mark.filterwarnings("ignore:No label is flagged")  # which is right
 def test_poor_predictions_seldom_flag_right_labels():
     # Six of ten are right: any noise rate explains that about as well as doubts do.
     rates = []
@@ -521,3 +522,34 @@ def test_certain_labels_are_not_shifted():
     told.fit(log_proba, y)
     assert np.isfinite(told.label_proba_).all()
     np.testing.assert_allclose(told.label_proba_.sum(axis=1), 1)
+
+
+def test_a_rate_that_is_not_ruled_out_is_told():
+    """By hand: the likelihood of one noise rate for all, beside that of doubts."""
+    rng = np.random.RandomState(6)
+    y = rng.randint(2, size=1000)
+    log_proba = log_softmax(0.5 * np.eye(2)[y] + rng.normal(size=(1000, 2)), axis=1)
+    with pytest.warns(CleansingWarning, match="explained by 10% of the labels"):
+        found = NoiseChannelFilter().fit(log_proba, y)
+    assert found.clean_mask_.all()
+    assert found.noise_rate_ < 1e-5
+    assert found.agreement_ == (log_proba.argmax(axis=1) == y).mean()
+
+    def likelihood(rate, octave):
+        p = np.exp(log_softmax(log_proba / 2**octave, axis=1))[np.arange(1000), y]
+        return np.log((1 - rate) * p + rate * (1 - p)).sum()
+
+    octaves = np.linspace(-3, 3, 61)
+    none = max(likelihood(0, octave) for octave in octaves)
+    rate = found.possible_noise_rate_
+    assert max(likelihood(rate, octave) for octave in octaves) > none - 2
+
+
+def test_a_rate_that_is_ruled_out_is_not_told():
+    log_proba, _, y = _balanced(np.eye(4), 200)
+    found = NoiseChannelFilter().fit(log_proba, y)
+    assert found.possible_noise_rate_ < 0.01
+    assert found.agreement_ > 0.99
+    noisy, _, y = _balanced(_symmetric(0.3, 4), 200)
+    found = NoiseChannelFilter().fit(noisy, y)
+    assert found.possible_noise_rate_ == found.noise_rate_

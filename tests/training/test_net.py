@@ -7,7 +7,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback, EpochScoring
 from skorch.dataset import ValidSplit
-from support import Fixed, Interrupt, Spy, losses_by_hand, spy_net
+from support import Fixed, Interrupt, Spy, spy_net
 from torch import nn
 
 from sklearn_turn import Cleansing
@@ -46,39 +46,6 @@ def test_an_interrupt_leaves_fit(epochs_before, numbered):
     with pytest.raises(KeyboardInterrupt):
         net.fit(Labelled(FeatureRows(X), y), y)
     assert len(net.history) == epochs_before + 1
-
-
-def test_weights_weigh_the_losses_of_a_batch(numbered):
-    X, y = numbered
-    weight = np.random.RandomState(0).uniform(size=300)
-    weight[:50] = 0
-    data = Labelled(FeatureRows(X), y, weight)
-    torch.manual_seed(0)
-    net = Net(Spy, lr=1e-9, batch_size=300, max_epochs=1).fit(data, y)
-    net.module_.eval()
-    losses = losses_by_hand(net.module_.state_dict(), X, y)
-    batch = data.__getitems__(range(300))
-    with torch.no_grad():
-        found = net.batch_loss(net.module_(batch.x), batch).item()
-    assert found == pytest.approx(np.average(losses, weights=weight), rel=1e-4)
-
-
-def test_a_batch_without_weight_moves_nothing(numbered):
-    X, y = numbered
-    data = Labelled(FeatureRows(X), y, np.zeros(300))
-    net = Net(Spy, lr=0.1, max_epochs=1).initialize()
-    before = {k: v.clone() for k, v in net.module_.state_dict().items()}
-    net.partial_fit(data, y)
-    for name, value in net.module_.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-
-
-def test_a_criterion_that_averages_cannot_weigh(numbered):
-    X, y = numbered
-    data = Labelled(FeatureRows(X), y, np.ones(300))
-    net = Net(Spy, criterion=nn.CrossEntropyLoss, lr=0.1, max_epochs=1)
-    with pytest.raises(ValueError, match="criterion__reduction='none'"):
-        net.fit(data, y)
 
 
 def test_a_criterion_is_told_which_samples_it_sees(numbered):

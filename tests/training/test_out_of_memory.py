@@ -165,7 +165,7 @@ def test_parts_of_batches_of_every_form():
     batch = rows_of(Batch(ragged, y, x), place)
     assert [image.shape[1] for image in batch.x.images] == [1, 2]
     assert (batch.y.tolist(), batch.index.tolist()) == ([6, 7], [1, 2])
-    assert (batch.weight, batch.target) == (None, None)
+    assert batch.target is None
     forms = (x, [x, y], ({"a": x}, y), ragged, Batch(ragged, y, x))
     assert [n_samples_of(form) for form in forms] == [5] * 5
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from .backbones.recipes import converted_rate
@@ -25,12 +26,15 @@ from .training.modules import Standardize, linear_head
 from .training.net import Net
 from .training.schedules import CosineSchedule
 
+# How many times as far from equal frequencies as chance takes them labels may be without
+# a meaning: people prefer some classes when in doubt.
+_MEANINGLESS = 3.0
 #: Options of a skorch net that is trained by cross-entropy.
 CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
 
 
 def fresh_start(task: Task) -> Start:
-    """A head that finds every class as likely as it is among the labels.
+    """A head that finds every class about as likely as it is among the labels.
 
     From equal chances a robust loss, and the few steps there are, would not get to
     those of unbalanced classes, and right labels of a frequent one would look wrong.
@@ -44,11 +48,22 @@ def fresh_start(task: Task) -> Start:
         assert task.backbone is not None, "images have a backbone"
         width = task.backbone.width
     head = linear_head(width, task.n_classes)
-    # A fold may have no sample of a tiny class.
-    counts = np.bincount(task.y, minlength=task.n_classes).clip(0.5)
     with torch.no_grad():
-        head.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
+        head.bias.copy_(torch.from_numpy(_log_frequencies(task.y, task.n_classes)))
     return Start(scale, head)
+
+
+def _log_frequencies(y: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
+    """Of classes, drawn towards equal ones by as much as chance and noise part them.
+
+    Else few wrong labels would be found likely because they are there.
+    """
+    # A fold may have no sample of a tiny class.
+    counts = np.bincount(y, minlength=n_classes).clip(0.5)
+    expected = counts.mean()
+    chi_squared = ((counts - expected) ** 2).sum() / expected
+    meaningless = _MEANINGLESS * (n_classes - 1) / max(chi_squared, 1e-12)
+    return log_softmax((1 - min(meaningless, 1.0)) * np.log(counts / expected))
 
 
 def start_of(probe: Net) -> Start:

@@ -70,7 +70,7 @@ def test_features_must_be_finite(value, blobs, monkeypatch):
     with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
         TURNClassifier().fit(X, blobs.y)
     assert trained == []
-    fitted = TURNClassifier(lp_epochs=1, fft_epochs=0)
+    fitted = TURNClassifier(lp_epochs=5, fft_epochs=0, random_state=0)
     monkeypatch.undo()
     fitted.fit(blobs.X, blobs.y)
     with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):

@@ -725,8 +725,15 @@ def test_the_name_of_an_optimizer_is_the_estimators(blobs):
 def test_a_fresh_head_predicts_how_frequent_classes_are(blobs):
     y = np.repeat([0, 1, 2], [250, 49, 1])
     clf = LinearProbing(lp_epochs=0).fit(blobs.X, y)
-    expected = np.tile([250 / 300, 49 / 300, 1 / 300], (300, 1))
-    np.testing.assert_allclose(clf.predict_proba(blobs.X), expected, rtol=1e-5)
+    found = clf.predict_proba(blobs.X)
+    np.testing.assert_allclose(found - found[0], 0, atol=1e-6)
+    np.testing.assert_allclose(found[0], [250 / 300, 49 / 300, 1 / 300], atol=0.005)
+
+
+def test_differences_that_are_chance_leave_a_fresh_head_undecided(blobs):
+    y = np.repeat([0, 1, 2], [108, 101, 91])  # the sum of squares is expected so
+    clf = LinearProbing(lp_epochs=0).fit(blobs.X, y)
+    np.testing.assert_allclose(clf.predict_proba(blobs.X), 1 / 3, atol=1e-6)
 
 
 def test_labels_that_features_do_not_tell_apart_are_no_collapse():

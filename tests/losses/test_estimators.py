@@ -128,7 +128,7 @@ def test_parameters_left_out_are_as_published(params, kind, few, many):
 @pytest.mark.parametrize("elr_lambda", [1.0, 3.0])
 @pytest.mark.parametrize("elr_beta", [0.0, 0.7])
 def test_elr_starts_at_its_closed_form(elr_lambda, elr_beta, blobs):
-    """At a fresh head p are the classes' shares, and the average is (1 - beta) p."""
+    """At a fresh head all samples have the same p, and the average is (1 - beta) p."""
     clf = LinearProbing(
         loss="elr",
         elr_lambda=elr_lambda,
@@ -137,9 +137,10 @@ def test_elr_starts_at_its_closed_form(elr_lambda, elr_beta, blobs):
         lp_warmup_epochs=0,
         lp_batch_size=300,
     ).fit(blobs.X, blobs.y)
-    p = np.bincount(blobs.y) / len(blobs.y)
+    p = LinearProbing(lp_epochs=0).fit(blobs.X, blobs.y).predict_proba(blobs.X[:1])[0]
+    shares = np.bincount(blobs.y) / len(blobs.y)
     regulariser = math.log(1 - (1 - elr_beta) * (p**2).sum())
-    expected = -(p * np.log(p)).sum() + elr_lambda * regulariser
+    expected = -(shares * np.log(p)).sum() + elr_lambda * regulariser
     assert clf.history_[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
 
 

@@ -26,8 +26,8 @@ from .training.modules import Standardize, linear_head
 from .training.net import Net
 from .training.schedules import CosineSchedule
 
-# How many times as far from equal frequencies as chance takes them labels may be without
-# a meaning: people prefer some classes when in doubt.
+# Times the deviation from equal frequencies which chance makes that labels may have and
+# mean nothing: people prefer some classes when in doubt.
 _MEANINGLESS = 3.0
 #: Options of a skorch net that is trained by cross-entropy.
 CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}

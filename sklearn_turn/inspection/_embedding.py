@@ -124,18 +124,15 @@ class EmbeddingDisplay:
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            If the estimator has no backbone, as those around other classifiers, or was
-            fitted on features.
+            If the estimator has no backbone, as those around other classifiers.
         ValueError
             If lengths differ, or ``method`` is unknown.
         """
         before, estimator = take_apart(estimator)
         check_is_fitted(estimator)
-        on_features = len(getattr(estimator, "input_shape_", None) or ()) == 1
-        if not isinstance(estimator, BaseClassifier) or on_features:
-            why = "was fitted on features" if on_features else "has no backbone"
+        if not isinstance(estimator, BaseClassifier):
             raise TypeError(
-                f"{type(estimator).__name__} {why}. Draw the features it is "
+                f"{type(estimator).__name__} has no backbone. Draw the features it is "
                 "given: EmbeddingDisplay.from_features(features, y)."
             )
         _check_method(method)
@@ -281,7 +278,8 @@ def _features_of(
     runtime = Runtime.of(estimator)
     source: Source = Subset(estimator._check_predict(X), rows)
     after = forward_all(estimator.net_.module_.embed, source, runtime, "after").numpy()
-    if estimator._is_frozen:
+    on_features = len(estimator.input_shape_ or ()) == 1
+    if estimator._is_frozen or on_features:  # where fine-tuning is of the head
         return {"features": after}
     seed = check_random_state(estimator.random_state).randint(2**31 - 1)
     with seeded(seed, runtime.device):

@@ -128,7 +128,7 @@ PLANS = {
         probes=_PROBES,
         rounds=(_TUNED,),
     ),
-    # All that fine-tunes, methods with two networks included, in two hours of a CPU.
+    # Few enough for a CPU to train methods with two networks.
     "few": replace(
         _SMALL,
         backbones=_VITS,

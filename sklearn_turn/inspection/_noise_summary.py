@@ -80,7 +80,7 @@ class NoiseSummary:
         if self.agreement is not None:
             lines.append(
                 f"the model predicts {self.agreement:.0%} of the given labels; the "
-                "lower, the less of what is flagged is wrong"
+                "others are wrong, or the model is"
             )
         pairs = self.confused_pairs
         if len(pairs):

@@ -91,8 +91,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         A share that explains the labels about as well where none was found, as with few
         samples; ``noise_rate_`` elsewhere.
     agreement_ : float
-        Share of the given labels that are predicted. The lower, the less all of this
-        says.
+        Share of the given labels that are predicted; the others are wrong, or the
+        predictions are.
     transition_matrix_ : ndarray of shape (n_classes, n_classes), float64
         T: rows are true classes, columns given labels.
     offset_ : float

@@ -3,6 +3,7 @@
 The workers meet an empty store together; each image passes through the backbone once.
 """
 
+import builtins
 import contextlib
 from functools import partial
 
@@ -126,15 +127,19 @@ class TestRay:
     @pytest.fixture(scope="class")
     def cluster(self, importable):
         ray = pytest.importorskip("ray")
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            object_store_memory=80 * 2**20,
-        )
-        yield
-        ray.shutdown()
+        with pytest.MonkeyPatch.context() as patch:
+            # Once Ray has something to say it replaces print, for good, and skorch then
+            # prints the epochs of silent nets.
+            patch.setattr(builtins, "print", print)
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                object_store_memory=80 * 2**20,
+            )
+            yield
+            ray.shutdown()
 
     @pytest.fixture(autouse=True)
     def running(self, cluster, monkeypatch):

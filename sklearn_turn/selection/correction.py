@@ -92,3 +92,41 @@ def label_posterior(
     posterior = (1 - clean)[:, None] * proba
     posterior[np.arange(len(codes)), codes] += clean
     return posterior
+
+
+def hard_labels(
+    codes: Ints, suggested: Ints, clean: NDArray[np.bool_], sure: NDArray[np.bool_]
+) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+    """One label to train each sample on, and which samples have one.
+
+    A sample keeps its label where that is clean, has the suggested one where that is
+    sure, and has none otherwise. A class that would have no sample left keeps all of
+    its own, as given.
+
+    Parameters
+    ----------
+    codes, suggested : ndarray of shape (n_samples,), int
+        Codes of the given labels and of the suggested ones.
+    clean, sure : ndarray of shape (n_samples,), bool
+        Which given and which suggested labels to trust. Where none is clean, the
+        filter knows nothing, and all are kept as given.
+
+    Returns
+    -------
+    trained : ndarray of shape (n_samples,), int
+        Codes to train on.
+    used : ndarray of shape (n_samples,), bool
+        Which samples have a label.
+    kept : ndarray of shape (n_samples,), bool
+        Which of them have theirs because their class would have been lost.
+    """
+    trained = np.where(clean, codes, suggested)
+    used = clean | sure
+    kept = np.zeros(len(codes), dtype=bool)
+    if not clean.any():
+        return codes, ~kept, kept
+    while len(empty := np.setdiff1d(codes, trained[used])):
+        # What goes back to a class may have been all that another one had.
+        kept |= np.isin(codes, empty)
+        trained, used = np.where(kept, codes, trained), used | kept
+    return trained, used, kept

@@ -17,7 +17,7 @@ from ..exceptions import CleansingWarning
 from ..labels import sorted_classes
 from ..progress import tell
 from ..selection import draw_balanced
-from ..selection.correction import label_posterior, suggested_codes
+from ..selection.correction import hard_labels, label_posterior, suggested_codes
 from ..selection.protocol import (
     check_noise_filter,
     evidence_of,
@@ -341,31 +341,13 @@ class Cleansing(RandomOrder):
             return posterior.astype(np.float32), codes, used
         proba = posterior[np.arange(len(y)), suggested]
         sure = proba > getattr(fitted, "tau", 0.5)
-        codes = np.where(clean, y, suggested)
-        used = clean | sure
-        if not clean.any():  # which was warned of; the evidence says nothing
-            codes, used = y, np.ones(len(y), dtype=bool)
-        lost = np.zeros(len(y), dtype=bool)
-        while len(empty := np.setdiff1d(y, codes[used])):
-            # What goes back to a class may have been all that another one had.
-            lost |= np.isin(y, empty)
-            codes, used = np.where(lost, y, codes), used | lost
-        if lost.any():
-            self._warn_of_unsure_classes(y, lost)
+        codes, used, kept = hard_labels(y, suggested, clean, sure)
+        if kept.any():
+            lost = np.unique(y[kept])
+            self._warn_of(
+                "leaves no sample to", lost, "trained on as they are labelled"
+            )
         return codes, codes, used
-
-    def _warn_of_unsure_classes(
-        self, y: NDArray[np.intp], lost: NDArray[np.bool_]
-    ) -> None:
-        unsure = np.unique(y[lost])
-        names = unsure if self.classes_ is None else self.classes_[unsure]
-        warnings.warn(
-            f"{type(self.filter_).__name__} leaves no sample to {len(unsure)} "
-            f"classes, which are trained on as they are labelled: "
-            f"{', '.join(map(str, names[:10]))}.",
-            CleansingWarning,
-            stacklevel=4,
-        )
 
     def _warn_of_lost_classes(
         self, y: NDArray[np.intp], trained: NDArray[np.intp]
@@ -373,16 +355,24 @@ class Cleansing(RandomOrder):
         lost = np.setdiff1d(y, trained)
         if not len(lost):
             return
-        names = lost if self.classes_ is None else self.classes_[lost]
         soft = self.label_correction == "soft"
+        advice = (
+            f" {'Use' if soft else 'Lower its threshold, or use'} "
+            "noise_filter='gmm', which keeps samples of every class."
+        )
+        how = f"{'hardly' if soft else 'not'} trained on"
+        self._warn_of("selected no sample of", lost, how, advice)
+
+    def _warn_of(
+        self, did: str, lost: NDArray[np.intp], how: str, advice: str = ""
+    ) -> None:
+        """Warn of classes that the filter left without a sample."""
+        names = lost if self.classes_ is None else self.classes_[lost]
         warnings.warn(
-            f"{type(self.filter_).__name__} selected no sample of {len(lost)} classes, "
-            f"which are {'hardly' if soft else 'not'} trained on: "
-            f"{', '.join(map(str, names[:10]))}. "
-            + ("Use " if soft else "Lower its threshold, or use ")
-            + "noise_filter='gmm', which keeps samples of every class.",
+            f"{type(self.filter_).__name__} {did} {len(lost)} classes, which are "
+            f"{how}: {', '.join(map(str, names[:10]))}.{advice}",
             CleansingWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
 
     def _warn_of_few(self, selected: NDArray[np.intp], n_selected: int) -> None:

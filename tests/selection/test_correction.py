@@ -9,7 +9,11 @@ import pytest
 from scipy.special import log_softmax
 
 from sklearn_turn.selection import NoiseChannelFilter
-from sklearn_turn.selection.correction import label_posterior, suggested_codes
+from sklearn_turn.selection.correction import (
+    hard_labels,
+    label_posterior,
+    suggested_codes,
+)
 
 CLASSES = np.array(["ant", "bee", "cat"])
 
@@ -73,3 +77,40 @@ def test_a_suggestion_that_is_no_class_is_refused():
     codes = np.array([0, 1, 2])
     with pytest.raises(ValueError, match=r"suggested_labels_ .* not: \['bird'\]"):
         suggested_codes(fitted, codes, codes, CLASSES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hard_labels_leave_a_sample_to_every_class(seed):
+    rng = np.random.RandomState(seed)
+    codes, suggested = rng.randint(0, 6, (2, 40))
+    clean, sure = rng.rand(2, 40) < 0.1
+    clean[0] = True
+    before = [values.copy() for values in (codes, suggested, clean, sure)]
+    trained, used, kept = hard_labels(codes, suggested, clean, sure)
+    assert set(trained[used]) >= set(codes)
+    for i in range(40):
+        if kept[i] or clean[i]:
+            assert used[i] and trained[i] == codes[i]
+        elif sure[i]:
+            assert used[i] and trained[i] == suggested[i]
+        else:
+            assert not used[i]
+    for values, was in zip((codes, suggested, clean, sure), before, strict=True):
+        np.testing.assert_array_equal(values, was)
+
+
+def test_hard_labels_are_as_given_where_none_is_clean():
+    codes, none = np.array([0, 1, 1]), np.zeros(3, dtype=bool)
+    trained, used, kept = hard_labels(codes, codes[::-1], none, ~none)
+    np.testing.assert_array_equal(trained, codes)
+    assert used.all() and not kept.any()
+
+
+def test_a_class_that_goes_back_can_empty_another():
+    # Class 0 would lose its sample to 1, whose own is lost; 1 then has but that one.
+    codes, suggested = np.array([0, 1, 2]), np.array([1, 2, 2])
+    clean, sure = np.array([False, False, True]), np.array([True, False, False])
+    trained, used, kept = hard_labels(codes, suggested, clean, sure)
+    np.testing.assert_array_equal(trained, codes)
+    np.testing.assert_array_equal(kept, [True, True, False])
+    assert used.all()

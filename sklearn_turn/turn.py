@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from .base import BaseClassifier
 from .constructor import parameter, with_parameters
 from .losses import GCELoss
-from .nets import check_fine_tune_options, check_probe_options
+from .net_options import check_fine_tune_options, check_probe_options
 from .out_of_fold import OutOfFoldEvidence
 from .parameters import FineTuneParameters, ProbeParameters
 from .progress import tell

@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from ..constructor import parameter, with_parameters
 from ..losses.memory import SampleMemory
-from ..nets import callback_of
+from ..net_options import callback_of
 from ..task import Selection, Task
 from ..training.batches import Batch
 from .joint import COUNT, JointClassifier, JointTraining

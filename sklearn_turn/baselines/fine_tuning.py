@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import Interval
 
 from ..base import BaseClassifier
 from ..constructor import parameter, with_parameters
-from ..nets import check_fine_tune_options
+from ..net_options import check_fine_tune_options
 from ..parameters import FineTuneParameters, LossParameters
 from ..steps import fine_tune, fresh_start
 from ..task import Result, Task

@@ -18,15 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from ..base import BaseClassifier
 from ..constructor import parameter, with_parameters
-from ..nets import (
-    Options,
-    Start,
-    callback_of,
-    check_fine_tune_options,
-    check_probe_options,
-    fit_net,
-    make_net,
-)
+from ..net_options import callback_of, check_fine_tune_options, check_probe_options
+from ..nets import Options, Start, fit_net, make_net
 from ..parameters import FineTuneParameters, ProbeParameters
 from ..progress import tell
 from ..steps import fine_tuning_net, fresh_start, probe_net

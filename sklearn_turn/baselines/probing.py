@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..base import BaseClassifier
 from ..constructor import with_parameters
-from ..nets import check_probe_options
+from ..net_options import check_probe_options
 from ..parameters import LossParameters, ProbeParameters
 from ..steps import assemble, linear_probe, start_of
 from ..task import Result, Task

@@ -53,7 +53,7 @@ class NotSavedWarning(UserWarning):
 
 
 class CleansingWarning(UserWarning):
-    """The clean subset is not what the paper's rule alone would give."""
+    """Labels could not be selected as usual, or the selection is doubtful."""
 
 
 class CollapsedProbeWarning(UserWarning):

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .exceptions import CleansingWarning
 from .labels import encode_labels, label_vector
-from .pipelines import take_apart
+from .predictions import all_columns, losses_of
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
@@ -147,6 +147,12 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             samples, its test folds are no partition of the samples, the filter cannot
             work with X, or it selects samples of fewer than two classes. After an
             error in fitting nothing is fitted.
+
+        Warns
+        -----
+        CleansingWarning
+            If the filter selects no sample of a class, if the classifier is certain of
+            all the labels it was trained on, and as the filter warns.
         """
         for name in _FITTED:
             self.__dict__.pop(name, None)
@@ -172,8 +178,16 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             evidence["features"] = _numeric(X)
         estimator = self._default_or_clone()
         proba = self._predict_training_samples(estimator, X, labels, classes, codes)
-        losses = _losses(proba, codes)
+        losses = losses_of(proba, codes)
         evidence["losses"] = losses[:, None]
+        if self.cv is None and not (proba[np.arange(len(codes)), codes] < 1).any():
+            warnings.warn(
+                "The classifier is certain of each label it was trained on, so that "
+                "none can look wrong. Set cv=5, which judges labels by classifiers "
+                "that did not see them.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         # As in scikit-learn's log_loss; NaN stays NaN.
         least = np.finfo(np.float64).eps
         evidence["log_proba"] = np.log(np.maximum(proba.astype(np.float64), least))
@@ -202,7 +216,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     ) -> Floats:
         if self.cv is None:
             fitted = clone(estimator).fit(X, labels)
-            return _all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
+            return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
         splitter = check_cv(self.cv, labels, classifier=True)
         folds = list(splitter.split(X, labels))
         for train, _ in folds:
@@ -226,7 +240,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         for train, test in folds:
             fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
             part = fitted.predict_proba(_safe_indexing(X, test))
-            parts.append(_all_columns(fitted, part, classes, absent=0.0))
+            parts.append(all_columns(fitted, part, classes, absent=0.0))
         return np.concatenate(parts)[np.argsort(tested)]
 
     def _default_or_clone(self) -> Any:
@@ -263,7 +277,10 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             Members of ``classes_``.
         """
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        if np.isin(getattr(self.estimator_, "classes_", ()), self.classes_).all():
+            return self.estimator_.predict(X)
+        # It knows classes that are not labelled.
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Floats:
         """Predict class probabilities with the refitted classifier.
@@ -280,7 +297,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         """
         check_is_fitted(self)
         proba = self.estimator_.predict_proba(X)
-        return _all_columns(self.estimator_, proba, self.classes_, absent=0.0)
+        return all_columns(self.estimator_, proba, self.classes_, absent=0.0)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> Floats:
@@ -298,7 +315,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         check_is_fitted(self)
         values = self.estimator_.decision_function(X)
         least = np.finfo(values.dtype).min
-        return _all_columns(self.estimator_, values, self.classes_, absent=least)
+        return all_columns(self.estimator_, values, self.classes_, absent=least)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -307,15 +324,6 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             tags.input_tags = inner.input_tags
             tags.classifier_tags = inner.classifier_tags
         return tags
-
-
-def _losses(proba: Floats, codes: Ints) -> Floats:
-    # Forests and nearest neighbours give probabilities of exactly zero. Their infinite
-    # losses, or merely large ones, would leave no scale on which the others differ.
-    # With many classes even a clean label is that unlikely: the floor is below chance.
-    least = min(5e-3, 0.1 / proba.shape[1])
-    of_label = proba[np.arange(len(codes)), codes].astype(np.float64)
-    return -np.log(np.maximum(of_label, least))
 
 
 def _numeric(X: Any) -> NDArray[Any]:
@@ -332,40 +340,6 @@ def _numeric(X: Any) -> NDArray[Any]:
             "filter of losses or log-probabilities."
         )
     return features
-
-
-def _all_columns(
-    estimator: Any, values: Floats, classes: NDArray[Any], *, absent: float
-) -> Floats:
-    """Columns in the order of ``classes``, also of those the estimator never saw.
-
-    scikit-learn's classifiers sort their classes; others need not, and may know more.
-    """
-    seen = getattr(estimator, "classes_", classes)
-    if absent == 0.0 and values.shape[1] != len(seen):
-        raise ValueError(
-            f"predict_proba of {type(estimator).__name__} has {values.shape[1]} "
-            f"columns, but its classes_ are {len(seen)}. A network needs one output "
-            "for each label there is."
-        )
-    if np.array_equal(seen, classes):
-        return values
-    if values.ndim == 1:  # the decision between two classes
-        if len(classes) == 2:
-            return -values
-        values = np.column_stack([-values, values])
-    _, classifier = take_apart(estimator)
-    one_vs_one = getattr(classifier, "decision_function_shape", "") == "ovo"
-    if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
-        raise ValueError(
-            f"The decisions of {type(estimator).__name__} are not one column per "
-            "class, so that none can be added for classes without a clean sample. "
-            "Use decision_function_shape='ovr', or predict_proba."
-        )
-    columns = np.full((len(values), len(classes)), absent, values.dtype)
-    known = np.isin(seen, classes)
-    columns[:, np.searchsorted(classes, seen[known])] = values[:, known]
-    return columns
 
 
 def _check_clean_classes(fitted: Any, codes: Ints, classes: NDArray[Any]) -> None:

@@ -99,13 +99,19 @@ def _refuse_other_loss(name: str, extra: Mapping[str, Any], parameters: Any) -> 
     if not isinstance(parameters, LossParameters):
         # Of TURN's probe; other methods have a loss of their own.
         of_loss = ["q"] if name == "lp_params" and hasattr(parameters, "q") else []
+    known = inspect.signature(type(parameters)).parameters
     for field in of_loss:
-        if f"criterion__{field}" in extra and "criterion" not in extra:
-            raise ValueError(f"{name} holds 'criterion__{field}'; set {field} instead.")
+        if "criterion" not in extra:
+            if f"criterion__{field}" in extra:
+                raise ValueError(
+                    f"{name} holds 'criterion__{field}'; set {field} instead."
+                )
+            continue
         value = getattr(parameters, field)
-        usual = inspect.signature(type(parameters)).parameters[field].default
+        # A class of the user's may not let it be set.
+        usual = known[field].default if field in known else value
         # A loss may be a module, which equals itself alone.
-        if "criterion" in extra and not (value is usual or value == usual):
+        if not (value is usual or value == usual):
             raise ValueError(
                 f"{name} holds a criterion, so that {field}={value!r} has no effect. "
                 "Leave one of them out."

@@ -151,9 +151,10 @@ class ProbeParameters:
     ----------
     lp_epochs : int, default=20
         Epochs of linear probing, the paper's E_LP.
-    lp_warmup_epochs : int, default=2
+    lp_warmup_epochs : int, default=None
         First epochs of the probe, which use cross-entropy: at a fresh head a robust
-        loss has a gradient C^-q times smaller.
+        loss has a gradient C^-q times smaller. None is 2, or half of ``lp_epochs``
+        where classes are of very unequal size, of which the loss would give up some.
     lp_lr : float, default=None
         Peak learning rate of the probe (AdamW, cosine decay). None is
         1e-3 * sqrt(192 / n_features), at most 1e-2.
@@ -167,7 +168,7 @@ class ProbeParameters:
     """
 
     lp_epochs: int = parameter(default=20, legal=[_COUNT])
-    lp_warmup_epochs: int = parameter(default=2, legal=[_COUNT])
+    lp_warmup_epochs: int | None = parameter(default=None, legal=[_COUNT, None])
     lp_lr: float | None = parameter(default=None, legal=[_RATE, None])
     lp_batch_size: int | None = parameter(default=None, legal=[_POSITIVE, None])
     lp_params: dict[str, Any] | None = parameter(default=None, legal=[dict, None])

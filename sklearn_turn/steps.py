@@ -29,16 +29,15 @@ from .training.schedules import CosineSchedule
 # Times the deviation from equal frequencies which chance makes that labels may have and
 # mean nothing: people prefer some classes when in doubt.
 _MEANINGLESS = 3.0
+# Times a class must be as frequent as another for a probe to start from frequencies:
+# where some of several classes are taken for others, labels are less equal than they.
+_UNEQUAL, _UNEQUAL_OF_TWO = 2.25, 1.5
 #: Options of a skorch net that is trained by cross-entropy.
 CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
 
 
 def fresh_start(task: Task) -> Start:
-    """A head that finds every class about as likely as it is among the labels.
-
-    From equal chances a robust loss, and the few steps there are, would not get to
-    those of unbalanced classes, and right labels of a frequent one would look wrong.
-    """
+    """A head that has not been trained, for which all classes are equally likely."""
     scale: nn.Module = nn.Identity()
     if isinstance(task.source, FeatureRows):
         rows = task.source.rows
@@ -47,23 +46,34 @@ def fresh_start(task: Task) -> Start:
     else:
         assert task.backbone is not None, "images have a backbone"
         width = task.backbone.width
-    head = linear_head(width, task.n_classes)
-    with torch.no_grad():
-        head.bias.copy_(torch.from_numpy(_log_frequencies(task.y, task.n_classes)))
-    return Start(scale, head)
+    return Start(scale, linear_head(width, task.n_classes))
 
 
-def _log_frequencies(y: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
-    """Of classes, drawn towards equal ones by as much as chance and noise part them.
+def log_frequencies(y: NDArray[np.intp], n_classes: int) -> NDArray[np.float64] | None:
+    """Logarithms of the classes' shares of the labels, where these are very unequal.
 
-    Else few wrong labels would be found likely because they are there.
+    Drawn towards equal shares by as much as chance and noise part them: else few wrong
+    labels would be found likely because they are there.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,), int
+        Codes of the given labels.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), float64, or None
+        None where no class is, so drawn, far more frequent than another.
     """
     # A fold may have no sample of a tiny class.
     counts = np.bincount(y, minlength=n_classes).clip(0.5)
     expected = counts.mean()
     chi_squared = ((counts - expected) ** 2).sum() / expected
     meaningless = _MEANINGLESS * (n_classes - 1) / max(chi_squared, 1e-12)
-    return log_softmax((1 - min(meaningless, 1.0)) * np.log(counts / expected))
+    logs = (1 - min(meaningless, 1.0)) * np.log(counts / expected)
+    least = np.log(_UNEQUAL_OF_TWO if n_classes == 2 else _UNEQUAL)
+    return log_softmax(logs) if np.ptp(logs) >= least else None
 
 
 def start_of(probe: Net) -> Start:
@@ -141,8 +151,17 @@ def probe_net(
     loss: Options,
     callbacks: Sequence[tuple[str, Any]] = (),
 ) -> Net:
-    """The net of :func:`linear_probe`, not trained; its task is frozen."""
+    """The net of :func:`linear_probe`, not trained; its task is frozen.
+
+    Where classes are of very unequal size, the few steps there are would not lead from
+    equal chances to the classes' frequencies, and right labels of a frequent class
+    would look wrong: the head starts from them.
+    """
     start = fresh_start(task)
+    frequencies = log_frequencies(task.y, task.n_classes)
+    if frequencies is not None:
+        with torch.no_grad():
+            start.head.bias.copy_(torch.from_numpy(frequencies))
     callbacks = callbacks or [("order", RandomOrder(task.random_state))]
     return make_net(
         task,
@@ -150,7 +169,7 @@ def probe_net(
         parameters.lp_params,
         callbacks=[("cosine", CosineSchedule(warmup=0.0)), *callbacks],
         max_epochs=parameters.lp_epochs,
-        warmup_epochs=parameters.lp_warmup_epochs,
+        warmup_epochs=warmup_of_probe(task, parameters),
         batch_size=int(
             parameters.lp_batch_size
             or _batch_size(len(task.y), steps=24, most=128, least=8)
@@ -162,6 +181,19 @@ def probe_net(
         verbose=task.runtime.verbose,
         **loss,
     )
+
+
+def warmup_of_probe(task: Task, parameters: ProbeParameters) -> int:
+    """First epochs of a probe, which use cross-entropy.
+
+    A robust loss gives up rare classes: its gradient is tiny for a sample that is found
+    unlikely, as theirs are until the probe has learned them.
+    """
+    if parameters.lp_warmup_epochs is not None:
+        return parameters.lp_warmup_epochs
+    if log_frequencies(task.y, task.n_classes) is None:
+        return 2
+    return max(2, parameters.lp_epochs // 2)
 
 
 def fine_tune(

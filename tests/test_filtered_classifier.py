@@ -97,7 +97,8 @@ def test_labels_may_be_strings(blobs):
     ids=["nearest", "tree"],
 )
 def test_memorising_classifiers_need_cv(memoriser, blobs):
-    blind = NoiseFilteredClassifier(memoriser).fit(blobs.X, blobs.y)
+    with pytest.warns(CleansingWarning, match="certain of each label.*cv=5"):
+        blind = NoiseFilteredClassifier(memoriser).fit(blobs.X, blobs.y)
     assert blind.clean_mask_.all()
     cv = StratifiedKFold(5, shuffle=True, random_state=0)
     sighted = NoiseFilteredClassifier(memoriser, cv=cv).fit(blobs.X, blobs.y)
@@ -562,3 +563,31 @@ def test_features_in_single_precision_find_as_many_labels():
     for dtype in (np.float32, np.float64):
         found = clf.fit(X.astype(dtype), y)
         assert found.noise_filter_.noise_rate_ == pytest.approx(0.05, abs=0.01)
+
+
+class Knowing(ClassifierMixin, BaseEstimator):
+    """Knows a class that is never labelled, in an order of its own, as a list."""
+
+    def fit(self, X, y):
+        self.model_ = LogisticRegression().fit(X, y)
+        self.classes_ = ["z", *self.model_.classes_[::-1]]
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), "z")
+
+    def predict_proba(self, X):
+        proba = self.model_.predict_proba(X)[:, ::-1]
+        return np.column_stack([np.full(len(X), 0.25), 0.75 * proba])
+
+
+@pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
+def test_a_class_that_is_known_but_not_labelled(noise_filter, blobs):
+    names = np.array(["a", "b", "c"])
+    clf = NoiseFilteredClassifier(Knowing(), noise_filter).fit(blobs.X, names[blobs.y])
+    same = NoiseFilteredClassifier(LogisticRegression(), noise_filter)
+    same.fit(blobs.X, names[blobs.y])
+    np.testing.assert_allclose(clf.losses_, same.losses_)
+    np.testing.assert_array_equal(clf.clean_mask_, same.clean_mask_)
+    np.testing.assert_allclose(clf.predict_proba(blobs.X), same.predict_proba(blobs.X))
+    np.testing.assert_array_equal(clf.predict(blobs.X), same.predict(blobs.X))

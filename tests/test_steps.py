@@ -29,7 +29,7 @@ from sklearn_turn.backbones.recipes import ALIASES
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CollapsedProbeWarning
 from sklearn_turn.losses import CrossEntropyLoss
-from sklearn_turn.steps import linear_probe
+from sklearn_turn.steps import linear_probe, log_frequencies
 
 
 def test_probe_is_a_skorch_net_that_predicts_on_features(images):
@@ -744,3 +744,72 @@ def test_labels_that_features_do_not_tell_apart_are_no_collapse():
         clf = LinearProbing(loss="gce", random_state=0).fit(X, y)
     assert (clf.predict(X) == 0).mean() > 0.9
     assert type(clf.probe_.criterion_).__name__ == "GCELoss"
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [100] * 10,
+        [60, 40],
+        [120, 80] * 5,
+        [7, 3] * 20,  # what chance makes of few
+        [420, 180, 300, 300, 300],  # 40 % of a class taken for another
+    ],
+    ids=str,
+)
+def test_classes_of_about_one_size_are_equal_to_a_probe(counts):
+    assert (
+        log_frequencies(np.repeat(np.arange(len(counts)), counts), len(counts)) is None
+    )
+
+
+@pytest.mark.parametrize(
+    "counts", [[900, 100], [400, 200], [1000, 500, 200, 50], [2000, 10, 0]], ids=str
+)
+def test_a_probe_starts_from_very_unequal_frequencies(counts):
+    y = np.repeat(np.arange(len(counts)), counts)
+    found = log_frequencies(y, len(counts))
+    shares = np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum()
+    np.testing.assert_allclose(np.exp(found), shares, rtol=0.15)
+    assert np.exp(found).sum() == pytest.approx(1.0)
+    assert found.argmax() == np.argmax(counts)
+
+
+def test_frequencies_are_where_the_probe_starts_and_fine_tuning_does_not():
+    X, y = make_blobs([180, 20], centers=None, random_state=0)
+    probe = LinearProbing(lp_epochs=1, lp_lr=1e-9, random_state=0).fit(X, y)
+    np.testing.assert_allclose(probe.predict_proba(X), [[0.9, 0.1]] * 200, atol=0.01)
+    tuned = FullFineTuning(fft_epochs=1, fft_lr=1e-9, random_state=0).fit(X, y)
+    np.testing.assert_allclose(tuned.predict_proba(X), 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sizes, given, n_warmup",
+    [([60, 60], None, 2), ([110, 10], None, 5), ([110, 10], 0, 0), ([60, 60], 4, 4)],
+)
+def test_unequal_classes_warm_up_for_half_of_probing(sizes, given, n_warmup):
+    X, y = make_blobs(sizes, centers=None, random_state=0)
+
+    class Seen(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("n_warmup", net.warmup_epochs)
+
+    clf = LinearProbing(
+        "letters",
+        loss="gce",
+        lp_epochs=10,
+        lp_warmup_epochs=given,
+        lp_params={"callbacks": [Seen()]},
+        random_state=0,
+    ).fit(X, y)
+    assert {row["n_warmup"] for row in clf.history_} == {n_warmup}
+
+
+@pytest.mark.parametrize("sizes", [[200] * 9 + [25], [360, 40]])
+def test_right_labels_of_unequal_classes_are_not_flagged(sizes):
+    rng = np.random.RandomState(0)
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    X = 0.55 * rng.normal(size=(len(sizes), 48))[y] + rng.normal(size=(len(y), 48))
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X.astype(np.float32), y)
+    flagged = np.bincount(y[~clf.clean_mask_], minlength=len(sizes))
+    assert (flagged <= 0.1 * np.array(sizes)).all()

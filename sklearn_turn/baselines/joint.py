@@ -199,12 +199,15 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
     fft_epochs : int, default=5
         Epochs of full fine-tuning. TURN's paper gives its baselines one epoch more
         than TURN.
+    lp_warmup_epochs : int, default=2
+        First epochs of the probe, which use cross-entropy on all labels.
     fft_warmup_epochs : int, default=1
-        First epochs of fine-tuning, which use cross-entropy on all labels.
+        The same of fine-tuning.
     """
 
     mode: str = parameter(default="probe", legal=[StrOptions({"probe", "fine-tune"})])
     fft_epochs: int = parameter(default=5, legal=[COUNT])
+    lp_warmup_epochs: int = parameter(default=2, legal=[COUNT])
     fft_warmup_epochs: int = parameter(default=1, legal=[COUNT])
 
     @property
@@ -286,12 +289,13 @@ class JointClassifier(ProbeParameters, FineTuneParameters, BaseClassifier):
         return Result(net, None, rule.selection_, is_frozen=not self.fft_epochs)
 
     def _warn_if_stopped(self, rule: JointTraining, net: Net) -> None:
-        if len(net.history) and len(net.history) <= rule.warmup_epochs:
+        n_epochs = len(net.history)
+        if n_epochs and (n_epochs <= rule.warmup_epochs or rule.selection_ is None):
             warnings.warn(
-                f"Training ended after {len(net.history)} epochs, all of them warm-up: "
-                f"{type(self).__name__} has selected nothing, and is cross-entropy on "
-                "all labels. Let early stopping have more patience, or lower "
-                "the epochs of warm-up.",
+                f"Training ended after {n_epochs} epochs, before "
+                f"{type(self).__name__} selected any labels: it is like plain training "
+                "on all of them. Let early stopping have more patience, or lower the "
+                "epochs of warm-up.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -6,7 +6,7 @@ from ..base import BaseClassifier
 from ..constructor import with_parameters
 from ..net_options import check_probe_options
 from ..parameters import LossParameters, ProbeParameters
-from ..steps import assemble, linear_probe, start_of
+from ..steps import assemble, linear_probe, start_of, warmup_of_probe
 from ..task import Result, Task
 
 
@@ -54,11 +54,12 @@ class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
         check_probe_options(self)
 
     def _run(self, task: Task) -> Result:
-        self._warn_if_unused(self.lp_epochs, self.lp_warmup_epochs, "lp")
+        n_warmup = warmup_of_probe(task, self)
+        self._warn_if_unused(self.lp_epochs, n_warmup, "lp")
         loss = self._loss(
             n_samples=len(task.y),
             n_classes=task.n_classes,
-            n_visits=self.lp_epochs - self.lp_warmup_epochs,
+            n_visits=self.lp_epochs - n_warmup,
         )
         probe = linear_probe(task, self, loss)
         return Result(assemble(task, start_of(probe)), probe, is_frozen=True)

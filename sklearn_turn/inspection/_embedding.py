@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ..base import BaseClassifier
 from ..inputs import Source, Subset
@@ -277,9 +278,10 @@ def _features_of(
     """Features of some samples, by the backbone before and after fine-tuning."""
     runtime = Runtime.of(estimator)
     source: Source = Subset(estimator._check_predict(X), rows)
-    after = forward_all(estimator.net_.module_.embed, source, runtime, "after").numpy()
-    on_features = len(estimator.input_shape_ or ()) == 1
-    if estimator._is_frozen or on_features:  # where fine-tuning is of the head
+    tuned = estimator.net_.module_.embed
+    after = forward_all(tuned, source, runtime, "after").numpy()
+    # Where X holds features, fine-tuning is of the head.
+    if estimator._is_frozen or isinstance(tuned, nn.Identity):
         return {"features": after}
     seed = check_random_state(estimator.random_state).randint(2**31 - 1)
     with seeded(seed, runtime.device):

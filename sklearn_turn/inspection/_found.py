@@ -10,6 +10,19 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 
+def has_looked(estimator: Any) -> bool:
+    """Whether an estimator has found which of its labels look wrong."""
+    return hasattr(estimator, "suggested_labels_") and hasattr(
+        estimator, "given_labels_"
+    )
+
+
+def filter_of(estimator: Any) -> Any:
+    """The noise filter of a fitted classifier, or None; a filter is its own."""
+    own = None if hasattr(estimator, "predict") else estimator
+    return getattr(estimator, "noise_filter_", own)
+
+
 @dataclass(frozen=True)
 class Found:
     """Arrays of one entry per training sample, in the order given to ``fit``.
@@ -52,11 +65,12 @@ class Found:
             If it was fitted without a look at the labels.
         """
         check_is_fitted(estimator)
-        if not hasattr(estimator, "suggested_labels_"):
+        if not has_looked(estimator):
             raise ValueError(
                 f"This {type(estimator).__name__} has not looked for wrong labels. "
                 "Pass a TURNClassifier fitted with cleansing='epoch' or 'once', a "
-                "NoiseFilteredClassifier, or a pipeline that ends with one."
+                "NoiseFilteredClassifier, a pipeline that ends with one, or a "
+                "NoiseChannelFilter."
             )
         given = np.asarray(estimator.given_labels_)
         used = np.ones(len(given), dtype=bool)

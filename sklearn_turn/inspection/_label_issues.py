@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..labels import label_vector
 from ..pipelines import take_apart
-from ._found import Found
+from ._found import Found, has_looked
 from ._neighbors import neighbor_issues
 from ._new_labels import check_new, judge_new
 from ._pictures import image_source, paths_of
@@ -39,7 +39,8 @@ def label_issues(
     estimator : classifier, Pipeline or search
         Fitted: TURNClassifier or another classifier of this library,
         NoiseFilteredClassifier, any classifier with ``predict_proba`` for new samples;
-        or a pipeline that ends with one, or a search that found one.
+        a pipeline that ends with one, or a search that found one; or a
+        NoiseChannelFilter, for predictions from elsewhere.
     X : images, file paths or features, default=None
         Without ``y``: the samples given to ``fit``, in the same order, for their paths
         and features only.
@@ -87,10 +88,11 @@ def label_issues(
     Warns
     -----
     UserWarning
-        If an estimator that has not looked for wrong labels is asked for those it was
-        trained on: it agrees with them too much, and too few are found. Predictions of
-        models that did not see the sample are better; see the example. Also if the
-        labels may be those of ``fit`` in another order.
+        If a classifier of this library that has not looked for wrong labels is asked
+        for those it was trained on: it agrees with them too much, and too few are
+        found. Predictions of models that did not see the sample are better; see the
+        example. Of other classifiers, and of a part of the samples, that is not known.
+        Also if the labels may be those of ``fit`` in another order.
 
     See Also
     --------
@@ -132,7 +134,7 @@ def label_issues(
     of_fit = given is None or np.array_equal(
         given, getattr(classifier, "given_labels_", ())
     )
-    is_known = of_fit and hasattr(classifier, "suggested_labels_")
+    is_known = of_fit and has_looked(classifier)
     if not is_known:
         check_new(classifier, X, given)
         if of_fit:

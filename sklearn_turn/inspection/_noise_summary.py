@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pipelines import take_apart
-from ._found import Found
+from ._found import Found, filter_of
 from ._tables import import_pandas, labels_as_text
 from ._transition import estimated_transitions
 
@@ -43,6 +43,9 @@ class NoiseSummary:
     interval : tuple of float
         Its lower and upper end: 95 %, if the probabilities are right; see the Notes of
         :func:`noise_summary`.
+    possible_rate : float
+        A share of wrong labels that would explain them about as well, where the filter
+        tells one; ``noise_rate`` elsewhere.
     agreement : float or None
         Share of the given labels that the model predicts, where the filter tells it.
     per_class : DataFrame
@@ -60,6 +63,7 @@ class NoiseSummary:
     n_label_issues: int
     noise_rate: float
     interval: tuple[float, float]
+    possible_rate: float
     agreement: float | None
     per_class: pd.DataFrame
     transition_matrix: pd.DataFrame
@@ -72,10 +76,11 @@ class NoiseSummary:
             f"estimated share of wrong labels: {self.noise_rate:.1%} "
             f"({low:.1%} to {high:.1%} if the model's probabilities are right)",
         ]
-        if not self.n_label_issues and high > 0.05:
+        if not self.n_label_issues and self.possible_rate > max(self.noise_rate, 0.05):
             lines.append(
-                f"none is flagged, but {high:.0%} would explain the labels about as "
-                "well: too few samples, or too poor predictions, to tell"
+                f"none is flagged, but {self.possible_rate:.0%} would explain the "
+                "labels about as well: too few samples, or too poor predictions, to "
+                "tell"
             )
         if self.agreement is not None:
             lines.append(
@@ -102,7 +107,7 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     estimator : classifier, Pipeline or search
         Fitted, with cleansing: a TURNClassifier, a NoiseFilteredClassifier, another
         classifier that selects labels, a pipeline that ends with one, or a search that
-        found one.
+        found one; or a NoiseChannelFilter.
 
     Returns
     -------
@@ -172,7 +177,8 @@ def noise_summary(estimator: Any) -> NoiseSummary:
         n_label_issues=int(issue.sum()),
         noise_rate=rate,
         interval=(interval[0], interval[1]),
-        agreement=getattr(_filter_of(found), "agreement_", None),
+        possible_rate=_possible_rate(found, rate),
+        agreement=getattr(filter_of(found.estimator), "agreement_", None),
         per_class=pd.DataFrame(
             {
                 "n_samples": np.bincount(given, minlength=n),
@@ -193,18 +199,18 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     )
 
 
-def _filter_of(found: Found) -> Any:
-    return getattr(found.estimator, "noise_filter_", None)
-
-
 def overall_rate(found: Found) -> tuple[float, float, float]:
     """Share of wrong labels, and the ends of its interval."""
     quality = found.quality[found.used]
     groups = np.zeros(len(quality), dtype=np.intp)
     rate, low, high = (float(v[0]) for v in noise_rates(quality, groups, 1))
     # That none was found does not mean that there is none.
-    possible = getattr(_filter_of(found), "possible_noise_rate_", rate)
-    return rate, low, max(high, possible)
+    return rate, low, max(high, _possible_rate(found, rate))
+
+
+def _possible_rate(found: Found, rate: float) -> float:
+    possible: float = getattr(filter_of(found.estimator), "possible_noise_rate_", rate)
+    return possible
 
 
 def noise_rates(

@@ -48,8 +48,8 @@ def export_report(
     ----------
     estimator : classifier, Pipeline or search
         Fitted on ``X`` and ``y``, with cleansing: a TURNClassifier, another classifier
-        of this library, a NoiseFilteredClassifier, a pipeline that ends with one, or a
-        search that found one.
+        of this library, a NoiseFilteredClassifier, a pipeline that ends with one, a
+        search that found one; or a NoiseChannelFilter fitted to ``y``.
     X : images, file paths, a dataset or features
         As given to ``fit``. Features, and inputs other than images, are listed
         without pictures.

@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from .. import __version__
 from ..inputs import Source
 from ..selection.mixture import TwoGaussians
-from ._found import Found
+from ._found import Found, filter_of
 from ._loss_mixture import flag_thresholds, mixture_sizes
 from ._noise_summary import noise_rates, overall_rate
 from ._pictures import paths_of
@@ -51,7 +51,7 @@ def report_data(
     """
     paths = paths_of(source)
     estimator = found.estimator
-    noise_filter = getattr(estimator, "noise_filter_", None)
+    noise_filter = filter_of(estimator)
     tau = getattr(noise_filter, "tau", None)
     rate, low, high = overall_rate(found)
     return {

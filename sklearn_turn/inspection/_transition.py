@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length
 from ..labels import check_no_missing_labels, check_same_kind, label_vector
 from ..pipelines import take_apart
 from ._drawing import apart, one_axes, shorten
-from ._found import Found
+from ._found import Found, filter_of
 
 # Up to here every cell has its number, or every row its name.
 _MOST_NUMBERS = 12
@@ -197,8 +197,7 @@ def estimated_transitions(estimator: Any) -> NDArray[np.float64]:
         If the estimator was fitted without cleansing.
     """
     found = Found.of(estimator)
-    noise_filter = getattr(estimator, "noise_filter_", None)
-    matrix = getattr(noise_filter, "transition_matrix_", None)
+    matrix = getattr(filter_of(estimator), "transition_matrix_", None)
     if matrix is None:
         matrix = count_transitions(
             found.suggested[found.used], found.given[found.used], found.classes

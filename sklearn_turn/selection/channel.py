@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -14,20 +13,16 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..exceptions import CleansingWarning
 from ..labels import encode_known, encode_labels
 from ..validation import checked_input, validated_fit
-from .mixture import Floats
+from .doubts import warn_of_doubt, warn_of_other_labels, warn_of_unknown_classes
+from .mixture import Floats, Ints
 from .posterior import log_joint_of, log_odds_of, offset_for, posterior_of
 from .protocol import check_log_proba
-from .transition import STRENGTHS, fit_channel, says_little
+from .transition import STRENGTHS, fit_channel
 
 # No temperature could soften the zeros that forests and nearest neighbours give.
 _LEAST_LOG_PROBA = -35.0
-# Standard errors.
-_BEYOND_CHANCE = 3.0
-# Share of wrong labels that it is worth a warning not to have found, in how many.
-_MANY, _SOME = 0.05, 100
 
 
 class NoiseChannelFilter(TransformerMixin, BaseEstimator):
@@ -83,8 +78,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Which labels are selected as clean.
     label_proba_ : ndarray of shape (n_samples, n_classes), float64
         Probability of each true class, given prediction and label.
-    suggested_labels_ : ndarray of shape (n_samples,)
-        The most probable true class of each sample, one of ``classes_``.
+    given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
+        The labels as given, and the most probable true class of each sample.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
     possible_noise_rate_ : float
@@ -198,9 +193,10 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Warns
         -----
         CleansingWarning
-            If the predictions are little better than chance, for 200 samples or more,
-            a class seems to be labelled as another one mostly, or labels are explained
-            by none that is wrong about as well as by many.
+            If a class seems to be labelled as another one mostly, or is never predicted
+            and has all its labels flagged; or, of 100 samples or more, if predictions
+            are little better than chance, or labels are explained by none that is wrong
+            about as well as by many.
         """
         X, labels = self._check(X, y, reset=True)
         self.classes_, codes = encode_labels(labels)
@@ -223,16 +219,6 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             max_iter=self.max_iter,
             tol=self.tol,
         )
-        # What was not trained predicts one thing, and a few samples never say much.
-        trained = bool(np.ptp(log_proba, axis=0).any())
-        if says_little(channel, codes) and trained and len(codes) >= 200:
-            warnings.warn(
-                f"What is predicted of the {len(codes)} labels is little better than "
-                "chance: wrong ones cannot be told from right ones. Use the input size "
-                "the backbone was trained for, another backbone, or more samples.",
-                CleansingWarning,
-                stacklevel=2,
-            )
         self.transition_matrix_ = channel.matrices[-1]
         self.temperature_ = channel.temperature
         self.prior_strength_ = channel.strength
@@ -247,22 +233,24 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             )
         self.label_proba_ = posterior_of(log_joint, codes, self.offset_)
         self.clean_proba_ = self.label_proba_[np.arange(len(codes)), codes]
+        self.given_labels_ = labels.copy()  # the caller may correct y in place
         self.suggested_labels_ = self.classes_[self.label_proba_.argmax(axis=1)]
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
-        self.agreement_ = float((X.argmax(axis=1) == codes).mean())
+        self.agreement_ = _agreement(log_proba, codes)
         self.possible_noise_rate_ = max(self.noise_rate_, channel.possible_rate)
-        self._warn_of_other_labels()
-        in_doubt = channel.possible_rate > _MANY and self.clean_mask_.all()
-        if in_doubt and len(codes) >= _SOME:
-            warnings.warn(
-                "No label is flagged, but the predictions would also be explained by "
-                f"{channel.possible_rate:.0%} of the labels being wrong: there are too "
-                "few samples, or too poor predictions, to tell. The order of "
-                "clean_proba_ still says which to look at first.",
-                CleansingWarning,
-                stacklevel=2,
+        warn_of_other_labels(
+            self.transition_matrix_, self.label_proba_.sum(axis=0), self.classes_
+        )
+        warn_of_unknown_classes(
+            codes, self.clean_mask_, log_proba.argmax(axis=1), self.classes_
+        )
+        # What was not trained predicts one thing.
+        if np.ptp(log_proba, axis=0).any():
+            is_told = self.noise_rate is not None
+            warn_of_doubt(
+                channel, codes, flags=not self.clean_mask_.all(), told=is_told
             )
         return self
 
@@ -329,29 +317,6 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray(["clean_proba"], dtype=object)
 
-    def _warn_of_other_labels(self) -> None:
-        """Warn of classes that the channel takes to be labelled as another mostly."""
-        matrix, names = self.transition_matrix_, self.classes_.tolist()
-        usual = matrix.argmax(axis=1)
-        # How many are labelled so, and how many as they should be.
-        sizes = self.label_proba_.sum(axis=0)
-        so, right = sizes * matrix.max(axis=1), sizes * np.diag(matrix)
-        other = np.flatnonzero(so - right > _BEYOND_CHANCE * np.sqrt(so + right))
-        if not len(other):
-            return
-        found = ", ".join(
-            f"{names[k]!r} as {names[usual[k]]!r} ({matrix[k, usual[k]]:.2f})"
-            for k in other[:10]
-        )
-        warnings.warn(
-            f"Of {len(other)} of {len(names)} classes most samples seem to have "
-            f"another label: {found}. Check that the columns of the predictions are in "
-            "the order of the sorted labels, and that what predicted was trained; what "
-            "is flagged and suggested is wrong otherwise.",
-            CleansingWarning,
-            stacklevel=3,
-        )
-
     def _check(self, X: Any, y: Any, *, reset: bool) -> tuple[Floats, Any]:
         """``X`` as a matrix of floats, ``y`` as a vector of labels or None."""
         options = {"ensure_all_finite": False, "reset": reset}
@@ -372,3 +337,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _agreement(log_proba: Floats, codes: Ints) -> float:
+    """Share of the labels that are predicted; of several alike, each in part."""
+    best = log_proba == log_proba.max(axis=1, keepdims=True)
+    return float((best[np.arange(len(codes)), codes] / best.sum(axis=1)).mean())

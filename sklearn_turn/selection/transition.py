@@ -162,7 +162,9 @@ def says_little(channel: Channel, codes: Ints) -> bool:
 def _possible_rate(found: list[Channel], none: Channel, blocks: Blocks) -> float:
     """Share of wrong labels by which noise explains labels about as well as none."""
     if says_little(none, blocks.codes):
-        return 0.0  # as any rate does
+        # As any rate does, up to that of labels unrelated to what is predicted.
+        shares = np.bincount(blocks.codes) / len(blocks.codes)
+        return float(1.0 - shares @ shares)
     best = min(found, key=partial(_penalised, blocks))
     loss = _penalised(blocks, best) - _penalised(blocks, none)
     if len(blocks.fold) * loss > _AS_WELL:

@@ -13,13 +13,14 @@ from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Perceptron
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from support import Pool, Tally, tiny
 
 from sklearn_turn import (
     FeatureExtractor,
+    GMMNoiseFilter,
     NoiseChannelFilter,
     NoiseFilteredClassifier,
     TURNClassifier,
@@ -347,6 +348,41 @@ def test_own_labels_of_a_classifier_that_does_not_look(blobs):
     with pytest.warns(UserWarning, match="LinearProbing was trained on these labels"):
         issues = label_issues(model, blobs.X, blobs.y)
     assert len(issues) == 300
+
+
+def test_predictions_from_elsewhere(blobs, tmp_path):
+    names = np.array(["x", "y", "z"])[blobs.y]
+    model, folds = LogisticRegression(), KFold(3)
+    proba = cross_val_predict(model, blobs.X, names, cv=folds, method="predict_proba")
+    found = NoiseChannelFilter().fit(np.log(proba), names)
+    same = NoiseFilteredClassifier(model, "channel", cv=folds).fit(blobs.X, names)
+    issues, expected = (label_issues(e).drop(columns="loss") for e in (found, same))
+    pd.testing.assert_frame_equal(
+        issues.drop(columns="rank"), expected.drop(columns="rank")
+    )
+    first = issues.sort_values("rank")["label_quality"]
+    assert first.is_monotonic_increasing
+    summary, other = noise_summary(found), noise_summary(same)
+    assert summary.noise_rate == pytest.approx(other.noise_rate)
+    assert summary.interval == pytest.approx(other.interval)
+    assert summary.agreement == other.agreement is not None
+    np.testing.assert_allclose(summary.transition_matrix, found.transition_matrix_)
+    page = export_report(found, blobs.X, names, tmp_path / "report.html")
+    assert "NoiseChannelFilter" in page.read_text()
+    names[:] = "x"  # which the caller may do
+    assert label_issues(found)["given_label"].nunique() == 3
+
+
+def test_a_filter_that_suggests_nothing(blobs):
+    losses = np.abs(np.random.RandomState(0).randn(300, 1))
+    found = GMMNoiseFilter().fit(losses, blobs.y)
+    with pytest.raises(ValueError, match="This GMMNoiseFilter has not looked"):
+        label_issues(found)
+    found.suggested_labels_ = blobs.y  # as a filter of one's own may have
+    with pytest.raises(ValueError, match="This GMMNoiseFilter has not looked"):
+        noise_summary(found)
+    with pytest.raises(ValueError, match="This GMMNoiseFilter has not looked"):
+        label_issues(found)
 
 
 def test_samples_of_fit_in_another_order(filtered, channel, blobs):

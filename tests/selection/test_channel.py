@@ -34,7 +34,8 @@ class OnAnyMatrix(NoiseChannelFilter):
         return super()._log_proba(log_softmax(X @ weights, axis=1))
 
 
-@pytest.mark.filterwarnings("ignore:Of .* classes most samples")  # it predicts anything
+# It predicts anything.
+@pytest.mark.filterwarnings("ignore::sklearn_turn.exceptions.CleansingWarning")
 @parametrize_with_checks([OnAnyMatrix(), OnAnyMatrix(prior_strength=1.0)])
 def test_estimator(estimator, check):
     check(estimator)
@@ -236,8 +237,10 @@ def test_a_class_that_is_never_predicted_does_not_harm_the_others():
     log_proba, y_true, y = _balanced(_symmetric(0.1, 5), 100)
     log_proba[:, 4] = -50.0
     log_proba = log_softmax(log_proba, axis=1)
-    found = NoiseChannelFilter().fit(log_proba, y)
+    with pytest.warns(CleansingWarning, match="1 of 5 classes .* never predicted.*4: "):
+        found = NoiseChannelFilter().fit(log_proba, y)
     assert np.isfinite(found.label_proba_).all()
+    assert not found.clean_mask_[y == 4].any()
     others = y_true < 4
     is_wrong = (y != y_true)[others]
     assert label_issue_scores(is_wrong, ~found.clean_mask_[others])["f1"] > 0.9
@@ -543,6 +546,7 @@ def test_a_rate_that_is_not_ruled_out_is_told():
     none = max(likelihood(0, octave) for octave in octaves)
     rate = found.possible_noise_rate_
     assert max(likelihood(rate, octave) for octave in octaves) > none - 2
+    NoiseChannelFilter(noise_rate=0.0).fit(log_proba, y)  # told, it is not doubted
 
 
 def test_a_rate_that_is_ruled_out_is_not_told():
@@ -553,3 +557,27 @@ def test_a_rate_that_is_ruled_out_is_not_told():
     noisy, _, y = _balanced(_symmetric(0.3, 4), 200)
     found = NoiseChannelFilter().fit(noisy, y)
     assert found.possible_noise_rate_ == found.noise_rate_
+
+
+def test_of_classes_predicted_alike_each_counts_in_part():
+    equal = np.full((90, 3), -np.log(3))
+    assert NoiseChannelFilter().fit(equal, np.arange(90) % 3).agreement_ == (
+        pytest.approx(1 / 3)
+    )
+    y = np.array([0] * 60 + [1] * 30)
+    two = np.log(np.tile([0.45, 0.45, 0.1], (90, 1)))
+    y[0] = 2
+    assert NoiseChannelFilter().fit(two, y).agreement_ == pytest.approx(89 / 180)
+
+
+def test_predictions_that_say_nothing_rule_out_no_noise_rate():
+    rng = np.random.RandomState(0)
+    log_proba = log_softmax(rng.normal(size=(150, 4)), axis=1)
+    y = rng.randint(4, size=150)
+    with pytest.warns(
+        CleansingWarning, match="150 labels is little better than chance"
+    ):
+        found = NoiseChannelFilter().fit(log_proba, y)
+    assert found.clean_mask_.all()
+    shares = np.bincount(y) / 150
+    assert found.possible_noise_rate_ == pytest.approx(1 - (shares**2).sum())

@@ -1,0 +1,90 @@
+"""What any classifier predicts, in the order of our classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pipelines import take_apart
+from .selection.mixture import Floats, Ints
+
+
+def all_columns(
+    estimator: Any, values: Floats, classes: NDArray[Any], *, absent: float
+) -> Floats:
+    """Columns in the order of ``classes``, also of those the estimator never saw.
+
+    scikit-learn's classifiers sort their classes; others need not, and may know more.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted.
+    values : ndarray of shape (n_samples,) or (n_samples, n_columns)
+        Its probabilities or decisions.
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    absent : float
+        Value of a class it never saw: 0 for probabilities, less for decisions.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or (n_samples, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the columns are not one for each class the estimator knows.
+    """
+    seen = np.asarray(getattr(estimator, "classes_", classes))
+    if absent == 0.0 and values.shape[1] != len(seen):
+        raise ValueError(
+            f"predict_proba of {type(estimator).__name__} has {values.shape[1]} "
+            f"columns, but its classes_ are {len(seen)}. A network needs one output "
+            "for each label there is."
+        )
+    if np.array_equal(seen, classes):
+        return values
+    if values.ndim == 1:  # the decision between two classes
+        if len(classes) == 2:
+            return -values
+        values = np.column_stack([-values, values])
+    _, classifier = take_apart(estimator)
+    one_vs_one = getattr(classifier, "decision_function_shape", "") == "ovo"
+    if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
+        raise ValueError(
+            f"The decisions of {type(estimator).__name__} are not one column per "
+            "class, so that none can be added for classes without a clean sample. "
+            "Use decision_function_shape='ovr', or predict_proba."
+        )
+    columns = np.full((len(values), len(classes)), absent, values.dtype)
+    known = np.isin(seen, classes)
+    columns[:, np.searchsorted(classes, seen[known])] = values[:, known]
+    if absent == 0.0 and not known.all():
+        # One of the labelled classes is the true one.
+        columns[columns.sum(axis=1) == 0] = 1.0
+        columns /= columns.sum(axis=1, keepdims=True)
+    return columns
+
+
+def losses_of(proba: Floats, codes: Ints) -> Floats:
+    """Cross-entropy of each label in nats, bounded.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+    codes : ndarray of shape (n_samples,), int
+        Of the labels.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float64
+    """
+    # Forests and nearest neighbours give probabilities of exactly zero. Their infinite
+    # losses, or merely large ones, would leave no scale on which the others differ.
+    # With many classes even a clean label is that unlikely: the floor is below chance.
+    least = min(5e-3, 0.1 / proba.shape[1])
+    of_label = proba[np.arange(len(codes)), codes].astype(np.float64)
+    return -np.log(np.maximum(of_label, least))

@@ -95,6 +95,12 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             If ``checkpoint`` holds another fit, or cannot be used.
         NotEnoughMemoryError
             If the device has too little; the message names what needs less.
+
+        Warns
+        -----
+        CleansingWarning, CollapsedProbeWarning, SkippedImageWarning
+            If labels cannot be selected as usual, the probe had to be trained again,
+            or images are left out; the messages say more.
         """
         earlier = Earlier.of(self)
         if earlier is None:

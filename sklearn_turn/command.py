@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -332,4 +333,5 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     """Say something on stderr, in one line."""
-    print(" ".join(text.split()), file=sys.stderr)
+    listed = re.sub(r"^(\s+\S.*)$", r"\1;", text, flags=re.MULTILINE)
+    print(" ".join(listed.split()).removesuffix(";"), file=sys.stderr)

@@ -438,3 +438,9 @@ def test_as_a_module_with_a_reader_that_has_gone():
     done = python("-m", "sklearn_turn", "audit", capture_output=True)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: python -m sklearn_turn audit")
+
+
+def test_what_goes_wrong_is_said_in_one_line(capsys):
+    command._complain("Cannot read 2 images:\n  a.jpg: not found\n  b.jpg:  cut off\nDrop")
+    said = capsys.readouterr().err
+    assert said == "Cannot read 2 images: a.jpg: not found; b.jpg: cut off; Drop\n"

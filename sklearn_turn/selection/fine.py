@@ -109,7 +109,7 @@ class FINENoiseFilter(BaseEstimator):
         Raises
         ------
         ValueError
-            If values are not finite, or there is another number of labels.
+            If values are not finite, or X and y differ in length.
         """
         Z, labels = checked_input(self, X, y)
         self.classes_, codes = encode_labels(labels)

@@ -171,7 +171,7 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the losses are one-dimensional, or there is another number of labels.
+            If the losses are one-dimensional, or X and y differ in length.
         """
         losses, labels = self._check_losses(X, y, reset=True)
         if labels is None:

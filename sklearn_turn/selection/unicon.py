@@ -104,7 +104,7 @@ class UNICONNoiseFilter(BaseEstimator):
         Raises
         ------
         ValueError
-            If the losses are one-dimensional, or there is another number of labels.
+            If the losses are one-dimensional, or X and y differ in length.
         """
         losses, labels = checked_input(self, X, y, ensure_all_finite=False)
         self.classes_, codes = encode_labels(labels)

@@ -337,7 +337,7 @@ def assemble(task: Task, start: Start) -> Net:
 
 
 def _collapsed(probe: Net, task: Task) -> bool:
-    """Whether predictions use less than half as many classes as the labels do.
+    """Whether predictions use one class, or less than half as many as the labels do.
 
     Classes are counted in effect, by the perplexity of their shares: 1 when one class
     takes all, the number of classes when all are equal.
@@ -352,6 +352,8 @@ def _collapsed(probe: Net, task: Task) -> bool:
     codes = join(steps(batches, step), len(task.y))["code"]
     predicted = torch.bincount(codes, minlength=task.n_classes).numpy()
     labelled = np.bincount(task.y, minlength=task.n_classes)
+    if np.count_nonzero(predicted) == 1:
+        return True  # of two unequal classes, half as many would be less than one
     return 2 * _perplexity(predicted) <= _perplexity(labelled)
 
 

@@ -441,6 +441,8 @@ def test_as_a_module_with_a_reader_that_has_gone():
 
 
 def test_what_goes_wrong_is_said_in_one_line(capsys):
-    command._complain("Cannot read 2 images:\n  a.jpg: not found\n  b.jpg:  cut off\nDrop")
+    command._complain(
+        "Cannot read 2 images:\n  a.jpg: not found\n  b.jpg:  cut off\nDrop"
+    )
     said = capsys.readouterr().err
     assert said == "Cannot read 2 images: a.jpg: not found; b.jpg: cut off; Drop\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,10 @@ from sklearn_turn import Cleansing, FeatureExtractor, TURNClassifier, out_of_fol
 from sklearn_turn.backbones.recipes import ALIASES
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CollapsedProbeWarning
+from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.losses import CrossEntropyLoss
-from sklearn_turn.steps import linear_probe, log_frequencies
+from sklearn_turn.steps import _collapsed, linear_probe, log_frequencies
+from sklearn_turn.training.device import Runtime
 
 
 def test_probe_is_a_skorch_net_that_predicts_on_features(images):
@@ -813,3 +816,19 @@ def test_right_labels_of_unequal_classes_are_not_flagged(sizes):
     clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X.astype(np.float32), y)
     flagged = np.bincount(y[~clf.clean_mask_], minlength=len(sizes))
     assert (flagged <= 0.1 * np.array(sizes)).all()
+
+
+@pytest.mark.parametrize("sizes", [[50, 50], [70, 30], [40, 30, 20, 10]])
+def test_one_class_for_all_samples_is_a_collapse(sizes):
+    n = len(sizes)
+    y = np.repeat(np.arange(n), sizes)
+    rows = torch.eye(n)[torch.from_numpy(y)]
+    runtime = Runtime.of(LinearProbing(device="cpu"))
+    task = SimpleNamespace(source=FeatureRows(rows), runtime=runtime, y=y, n_classes=n)
+    head = nn.Linear(n, n)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(n))
+        head.bias.zero_()
+        assert not _collapsed(SimpleNamespace(module_=head), task)
+        head.bias[0] = 2.0
+        assert _collapsed(SimpleNamespace(module_=head), task)

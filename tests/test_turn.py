@@ -459,3 +459,15 @@ def test_wrong_labels_of_a_rare_class_are_found():
     scores = label_issue_scores(y != y_noisy, ~clf.clean_mask_)
     assert scores["precision"] > 0.8
     assert scores["recall"] > 0.8
+
+
+class Short(TURNClassifier):
+    """Lets few parameters be set, and not the probe's loss."""
+
+    def __init__(self, tau=None, random_state=None):
+        super().__init__(fft_epochs=0, tau=tau, random_state=random_state)
+
+
+def test_a_class_of_ones_own_need_not_take_all_parameters(blobs):
+    clf = Short(random_state=0).fit(blobs.X, blobs.y)
+    assert clf.score(blobs.X, blobs.y_true) > 0.9

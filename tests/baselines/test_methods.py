@@ -283,3 +283,11 @@ def test_training_that_ends_before_a_selection_is_warned_of(method, wide):
     clf = method(lp_epochs=20, lp_warmup_epochs=5, lp_params={"callbacks": [stops]})
     with pytest.warns(UserWarning, match="ended after 2 epochs, before .* selected"):
         clf.fit(wide.X, wide.y)
+
+
+def test_the_sieve_that_was_stopped_after_warming_up_is_warned_of(wide):
+    stops = EarlyStopping("train_loss", patience=3, threshold=10)
+    clf = CORES(lp_epochs=20, lp_warmup_epochs=2, lp_params={"callbacks": [stops]})
+    with pytest.warns(UserWarning, match="ended after 4 epochs, before .* selected"):
+        clf.fit(wide.X, wide.y)
+    assert not hasattr(clf, "clean_mask_")

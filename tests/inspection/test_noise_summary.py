@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_turn import NoiseFilteredClassifier
+from sklearn_turn import NoiseChannelFilter, NoiseFilteredClassifier
 from sklearn_turn.baselines import LinearProbing
 from sklearn_turn.inspection import noise_summary
 
@@ -177,3 +177,12 @@ def test_what_is_not_ruled_out_and_how_well_labels_are_predicted_are_printed(fou
     assert "0.0% (0.0% to 30.0%" in printed
     assert "none is flagged, but 30% would explain the labels about as well" in printed
     assert "predicts 62% of the given labels" in printed
+
+
+def test_a_low_threshold_is_no_lack_of_evidence(blobs):
+    filtered = NoiseFilteredClassifier(noise_filter=NoiseChannelFilter(tau=0.0), cv=5)
+    summary = noise_summary(filtered.fit(blobs.X, blobs.y))
+    assert summary.n_label_issues == 0
+    assert summary.possible_rate == pytest.approx(summary.noise_rate)
+    assert summary.noise_rate > 0.1
+    assert "none is flagged" not in str(summary)

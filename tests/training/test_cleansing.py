@@ -751,3 +751,9 @@ def test_correction_needs_batches_that_tell_their_samples(numbered):
     )
     with pytest.raises(TypeError, match="Labelled"):
         net.fit(X, y)
+
+
+def test_classes_that_are_too_few_for_the_codes(numbered):
+    net = spy_net(callbacks=[Cleansing(classes=["ant", "bee"])])
+    with pytest.raises(ValueError, match="the code 2, but classes are 2: pass every"):
+        net.fit(*numbered)

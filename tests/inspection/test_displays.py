@@ -17,9 +17,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from support import Fixed, pool, tiny
+from torch import nn
 
 from sklearn_turn import FeatureExtractor, NoiseFilteredClassifier, TURNClassifier
-from sklearn_turn.baselines import LinearProbing
+from sklearn_turn.baselines import FullFineTuning, LinearProbing
+from sklearn_turn.inputs import RawInputs
 from sklearn_turn.inspection import (
     EmbeddingDisplay,
     NoiseTransitionDisplay,
@@ -418,6 +420,27 @@ def test_frozen_backbones_and_features_have_one_map(blobs):
     tuned = EmbeddingDisplay.from_estimator(clf, blobs.X, blobs.y, method="pca")
     assert list(tuned.points) == ["features"]
     np.testing.assert_allclose(tuned.points["features"], display.points["features"])
+
+
+class Tokens(nn.Module):
+    """Means of embeddings of token ids."""
+
+    num_features = 8
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 8)
+
+    def forward(self, ids):
+        return self.table(ids.long()).mean(dim=1)
+
+
+def test_a_tuned_encoder_of_rows_that_are_no_features_has_two_maps():
+    ids = np.random.RandomState(0).randint(0, 10, (60, 5))
+    X, y = RawInputs(ids), ids[:, 0] % 2
+    clf = FullFineTuning(Tokens(), fft_epochs=1, random_state=0).fit(X, y)
+    display = EmbeddingDisplay.from_estimator(clf, X, y, method="pca")
+    assert list(display.points) == ["before fine-tuning", "after fine-tuning"]
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 20, 100])

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 
 from .inputs import Source, Subset
 from .inputs.files import ImageFiles
+from .inputs.keys import some_of
 from .processes import Processes
 from .saving.fingerprint import describe, describe_parameters
 from .task import Result
@@ -62,7 +63,7 @@ def agree_on_start(
         "number of samples": len(source),
         "samples": _look_at(source),
         "labels": describe(labels),
-        "checkpoint": getattr(estimator, "checkpoint", None) is not None,
+        "checkpoint": estimator.checkpoint is not None,
         "network to go on from": earlier and describe(earlier.net.module_),
     }
     told = processes.exchange("data and parameters", (own, seed))
@@ -80,9 +81,8 @@ def agree_on_start(
 
 def _look_at(source: Source) -> list[str]:
     """Some samples, by content; files by name, since times may differ by machine."""
-    n = len(source)
-    rows = np.unique(np.linspace(0, n - 1, min(n, _COMPARED)).astype(int)).tolist()
-    files, places = source, np.arange(n)
+    rows = some_of(len(source), _COMPARED).tolist()
+    files, places = source, np.arange(len(source))
     if isinstance(source, Subset):
         files, places = source.source, source.indices
     if isinstance(files, ImageFiles):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self
 
@@ -27,15 +28,10 @@ from sklearn.utils.validation import (
 from torch import Tensor, nn
 
 from .agreement import agree_on_result, agree_on_start
-from .backbones import (
-    Backbone,
-    Embedder,
-    check_backbone,
-    load_backbone,
-    make_embedder,
-)
+from .backbones import Backbone, Embedder, check_backbone, embedder_for
+from .constructor import with_parameters
 from .exceptions import SkippedImageWarning
-from .features import FeatureMemory, extract_features, sized_for
+from .features import extract_features
 from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
 from .inputs.readable import find_readable
 from .labels import check_labels, encode_labels, plain_labels
@@ -56,8 +52,22 @@ from .warm_start import Earlier, glimpse, name_of, whole_history
 Mask = NDArray[np.bool_]
 
 
+@with_parameters
 class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEstimator):
-    """Base of the classifiers; subclasses add parameters and define ``_run``."""
+    """Base of the classifiers; subclasses add parameters and define ``_run``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    given_labels_ : ndarray of shape (n_samples,)
+        The labels as given to ``fit``.
+    skipped_ : ndarray of int
+        Positions of samples left out because they could not be read.
+    input_shape_ : tuple or None
+        Shape of one sample; None for files.
+    n_features_in_ : int
+        Values per sample; absent for files.
+    """
 
     @validated_fit
     @fitted_together
@@ -114,40 +124,35 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             earlier.check(self, classes)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         seed = agree_on_start(self, source, classes[codes], runtime, seed, earlier)
-        opened: list[FitCheckpoint] = []  # here; other processes have copies
-
-        def open_checkpoint(folder: Any, seed: int) -> FitCheckpoint:
-            fit = (self, source, classes[codes], runtime, seed, earlier)
-            opened.append(FitCheckpoint.open(folder, *fit))
-            return opened[0]
-
         # Features of a network that is trained on are of no use to another fit.
         memory = self.memory if earlier is None or earlier.is_frozen else None
         checkpoint = None
-        try:
-            if self.checkpoint is not None:
-                begin = partial(open_checkpoint, self.checkpoint, seed)
-                checkpoint = runtime.processes.first("checkpoint", begin)
-                seed = checkpoint.seed
-                memory = checkpoint.features if memory is None else memory
-            with seeded(seed, runtime.device):
-                task, result = self._train(
-                    source,
-                    runtime,
-                    y=codes,
-                    classes=classes,
-                    random_state=np.random.RandomState(seed),
-                    memory=memory,
-                    checkpoint=checkpoint,
-                    earlier=earlier,
-                )
-        except BaseException as error:
-            let_go(self, error)
-            raise
-        finally:
-            for held in opened:
-                held.release()
-            free_memory(runtime.device)
+        with ExitStack() as held:
+            held.callback(free_memory, runtime.device)
+            try:
+                if (folder := self.checkpoint) is not None:
+                    fit = (self, source, classes[codes], runtime, seed, earlier)
+                    # Other processes get copies, which hold nothing.
+                    checkpoint = runtime.processes.first(
+                        "checkpoint",
+                        lambda: held.enter_context(FitCheckpoint.open(folder, *fit)),
+                    )
+                    seed = checkpoint.seed
+                    memory = checkpoint.features if memory is None else memory
+                with seeded(seed, runtime.device):
+                    task, result = self._train(
+                        source,
+                        runtime,
+                        y=codes,
+                        classes=classes,
+                        random_state=np.random.RandomState(seed),
+                        memory=memory,
+                        checkpoint=checkpoint,
+                        earlier=earlier,
+                    )
+            except BaseException as error:
+                let_go(self, error)
+                raise
         # A copy: the caller may correct y in place.
         self._publish(X, np.array(y).ravel(), task, result, used)
         return self
@@ -171,7 +176,6 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
     def _check_parameters(self) -> None:
         """Raise for what constraints cannot express, before any work."""
         check_backbone(self.backbone)
-        FeatureMemory.of(self.memory)
 
     def _check_data(
         self, X: Any, y: Any
@@ -228,20 +232,13 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         """Load the backbone, and join it with the transform that feeds it."""
         if isinstance(source, FeatureRows):
             return None, nn.Identity(), source
-        backbone = load_backbone(
-            self.backbone,
-            pretrained=self.pretrained,
-            input_size=self.input_size,
-            crop_pct=self.crop_pct,
-            example=source.load([0]) if source.is_raw else None,
-        )
-        tuning: dict[str, Any] = {"compile": self.compile}
+        tuning: dict[str, Any] = {}
         if isinstance(self, FineTuneParameters):
             tuning["augment"] = self.augment
             tuning["freeze_batch_norm"] = self.freeze_batch_norm
             tuning["grad_checkpointing"] = self.fft_grad_checkpointing
-        embed = make_embedder(backbone, runtime.dtype, raw=source.is_raw, **tuning)
-        return backbone, embed, sized_for(embed, source)
+        backbone, embed = embedder_for(self, source, runtime.dtype, **tuning)
+        return backbone, embed, embed.sized(source)
 
     def _forget(self) -> None:
         """Remove what an earlier fit published."""
@@ -387,7 +384,8 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
                 f"on samples of shape {self.input_shape_}. Resize them, or fit and "
                 "predict on file paths, which may have any size."
             )
-        return sized_for(embed, source)
+        sized: Source = embed.sized(source)
+        return sized
 
     def __sklearn_is_fitted__(self) -> bool:
         return "net_" in vars(self)

@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_positive,
         default=64,
-        help="images at a time; less needs less memory (default: %(default)s)",
+        help="images at a time; fewer need less memory (default: %(default)s)",
     )
     audit.add_argument(
         "--random-state",
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _natural(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
     return int(text)
 
 

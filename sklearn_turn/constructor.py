@@ -10,9 +10,19 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, TypeVar, dataclass_transform
 
+from sklearn.utils._param_validation import Interval
+
 T = TypeVar("T")
+
+#: Legal values that several parameters have.
+COUNT = Interval(Integral, 0, None, closed="left")
+COUNT_FROM_1 = Interval(Integral, 1, None, closed="left")
+SHARE = Interval(Real, 0, 1, closed="both")
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
 
 
 def parameter(*, default: Any, legal: list[Any], kw_only: bool = True) -> Any:
@@ -53,20 +63,25 @@ def with_parameters(cls: type[T]) -> type[T]:
     return cls
 
 
-# The section's title, then everything up to the next title or the end.
-_SECTION = re.compile(r"(Parameters\n-{10}\n)(.*?)(?=\n+\S[^\n]*\n---|\Z)", re.DOTALL)
+# Section -> class -> what its own docstring says of its own entries.
+_OWN_ENTRIES: dict[str, dict[type, dict[str, str]]] = {
+    "Parameters": {},
+    "Attributes": {},
+}
 
 
-# Class -> what its own docstring says of its own parameters.
-_OWN_ENTRIES: dict[type, dict[str, str]] = {}
+def _pattern(section: str) -> re.Pattern[str]:
+    """The section's title, then everything up to the next title or the end."""
+    title = rf"({section}\n-{{{len(section)}}}\n)"
+    return re.compile(rf"{title}(.*?)(?=\n+\S[^\n]*\n---|\Z)", re.DOTALL)
 
 
-def _entries(cls: type) -> dict[str, str]:
-    """Parameter -> its text in the class's own docstring."""
-    found = _SECTION.search(_dedented(cls))
-    section = found[2].strip("\n") if found else ""
+def _entries(cls: type, section: str) -> dict[str, str]:
+    """Parameter or attribute -> its text in the class's own docstring."""
+    found = _pattern(section).search(_dedented(cls))
+    listed = found[2].strip("\n") if found else ""
     entries: dict[str, str] = {}
-    for text in re.split(r"\n(?=\S)", section) if section else []:
+    for text in re.split(r"\n(?=\S)", listed) if listed else []:
         names = text.split(" : ", 1)[0]
         entries |= {name.strip(): text for name in names.split(",")}
     return entries
@@ -76,19 +91,21 @@ def _dedented(cls: type) -> str:
     return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
 
 
-def _document(cls: type) -> str:
-    """Docstring that also lists inherited parameters: positional, own, the rest."""
-    texts: dict[str, str] = {}
-    for base in reversed(cls.__mro__[1:]):
-        texts |= _OWN_ENTRIES.get(base, {})
-    own = _OWN_ENTRIES[cls] = _entries(cls)
-    texts |= own
-    declared = fields(cls)
-    first = [f.name for f in declared if not f.kw_only]
-    rest = [f.name for f in declared if f.name not in own]
-    order = dict.fromkeys([*first, *own, *rest])
-    listed = "\n".join(dict.fromkeys(texts[n] for n in order if n in texts))
-    # Between an empty section and the next title there is only one line break.
-    return _SECTION.sub(
-        lambda found: found[1] + listed + "\n" * (not found[2]), _dedented(cls), count=1
-    )
+def _document(cls: Any) -> str:
+    """Docstring that also lists what is inherited: positional, own, the rest."""
+    document = _dedented(cls)
+    declared = [f.name for f in fields(cls)]
+    first = [f.name for f in fields(cls) if not f.kw_only]
+    for section, known in _OWN_ENTRIES.items():
+        own = known[cls] = _entries(cls, section)
+        texts: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            texts |= known.get(base, {})
+        rest = declared if section == "Parameters" else list(texts)
+        order = dict.fromkeys([*first, *own, *rest])
+        listed = "\n".join(dict.fromkeys(texts[n] for n in order if n in texts))
+        if found := _pattern(section).search(document):
+            # Between an empty section and the next title is only one line break.
+            listed += "\n" * (not found[2])
+            document = document[: found.start(2)] + listed + document[found.end(2) :]
+    return document

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .exceptions import CleansingWarning
 from .labels import encode_labels, label_vector
-from .predictions import all_columns, losses_of
+from .predictions import all_columns, log_of, losses_of
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
@@ -188,9 +188,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 CleansingWarning,
                 stacklevel=2,
             )
-        # As in scikit-learn's log_loss; NaN stays NaN.
-        least = np.finfo(np.float64).eps
-        evidence["log_proba"] = np.log(np.maximum(proba.astype(np.float64), least))
+        evidence["log_proba"] = log_of(proba)
         fitted = fit_filter(noise_filter, evidence, labels)
         predicted = proba.argmax(axis=1)
         suggested = suggested_codes(fitted, predicted, codes, classes)

@@ -36,7 +36,7 @@ def check_no_missing_labels(y: Any, name: str = "y") -> None:
         )
 
 
-def check_labels(y: Any) -> None:
+def check_labels(y: Any, name: str = "y") -> None:
     """Raise if labels are missing, infinite or of mixed types.
 
     scikit-learn's own checks fail on these with messages about something else, or
@@ -45,18 +45,22 @@ def check_labels(y: Any) -> None:
     Parameters
     ----------
     y : array-like
+    name : str, default="y"
+        What the caller calls it.
 
     Raises
     ------
     ValueError
     """
-    check_no_missing_labels(y)
+    check_no_missing_labels(y, name)
     # An array of objects is compared as it is, other arrays have one type.
     if isinstance(y, (list, tuple)) and len({_kind(label) for label in y}) > 1:
         _refuse_mixture(y)
     labels = np.asarray(y)
-    if labels.ndim == 1:
-        encode_labels(labels)
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name=name)
+    if labels.dtype.kind == "O":
+        encode_labels(labels.ravel())
 
 
 def check_same_kind(first: NDArray[Any], second: NDArray[Any], names: str) -> None:
@@ -102,12 +106,14 @@ def plain_labels(y: Any) -> Any:
     return np.asarray(column, dtype=plain).reshape(np.shape(y))
 
 
-def label_vector(y: Any, *, warn: bool = False) -> NDArray[Any]:
+def label_vector(y: Any, name: str = "y", *, warn: bool = False) -> NDArray[Any]:
     """Labels as a checked vector.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,) or (n_samples, 1)
+    name : str, default="y"
+        What the caller calls it.
     warn : bool, default=False
         Whether to warn of a column.
 
@@ -120,7 +126,7 @@ def label_vector(y: Any, *, warn: bool = False) -> NDArray[Any]:
     ValueError
         As :func:`check_labels` does, and if there are several columns.
     """
-    check_labels(y)
+    check_labels(y, name)
     labels: NDArray[Any] = column_or_1d(plain_labels(y), warn=warn)
     return labels
 
@@ -178,7 +184,7 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     Parameters
     ----------
     y : ndarray of shape (n_samples,)
-        Given labels, of any type that sorts.
+        As :func:`check_labels` accepts them.
 
     Returns
     -------
@@ -189,11 +195,8 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     Raises
     ------
     ValueError
-        If a label is missing or infinite, or the labels mix types.
+        If the labels mix types.
     """
-    check_no_missing_labels(y)
-    if y.dtype.kind == "f":
-        assert_all_finite(y, input_name="y")
     try:
         return np.unique(y, return_inverse=True)
     except TypeError:

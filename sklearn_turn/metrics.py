@@ -117,7 +117,7 @@ def noise_rate_error(is_wrong: ArrayLike, noise_rate: float) -> float:
     0.05
     """
     if not 0 <= noise_rate <= 1:
-        raise ValueError(f"A noise rate is from 0 to 1, not {noise_rate}.")
+        raise ValueError(f"noise_rate must be in [0, 1], got {noise_rate}.")
     return float(noise_rate) - float(_mask(is_wrong).mean())
 
 

@@ -189,7 +189,7 @@ def _what_needs_less(task: Task, batch_size: int) -> str:
     if task.is_frozen:
         return (
             f"There is too little memory to train on batches of {batch_size} features. "
-            "Set device='cpu', which features hardly need more than."
+            "Set device='cpu', which is quick enough for a head on features."
         )
     return (
         f"There is too little memory to fine-tune with batches of {batch_size} "

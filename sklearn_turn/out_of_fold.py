@@ -17,7 +17,7 @@ from .parameters import ProbeParameters
 from .progress import progress
 from .steps import features_of, linear_probe
 from .task import Task
-from .training.evidence import Evidence, collect_evidence
+from .training.evidence import Evidence, collect_evidence, completed
 
 
 class OutOfFoldEvidence:
@@ -100,13 +100,7 @@ class OutOfFoldEvidence:
 
     def _evidence(self, features: NDArray[np.float32]) -> Evidence:
         log_proba = log_softmax(self.total / self.n_averaged, axis=1)
-        losses = -log_proba[np.arange(len(log_proba)), self.task.y]
-        return {
-            "losses": losses[:, None],
-            "predicted": log_proba.argmax(axis=1),
-            "log_proba": log_proba,
-            "features": features,
-        }
+        return completed({"log_proba": log_proba, "features": features}, self.task.y)
 
 
 def deal_folds(

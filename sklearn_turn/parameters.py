@@ -6,22 +6,25 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import fields
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from .constructor import parameter, with_parameters
+from .constructor import (
+    COUNT,
+    COUNT_FROM_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    parameter,
+    with_parameters,
+)
 from .losses.choice import DEFAULTS, named_criterion
 from .losses.torch_loss import torch_criterion
-
-_POSITIVE = Interval(Integral, 1, None, closed="left")
-_COUNT = Interval(Integral, 0, None, closed="left")
-_WEIGHT = Interval(Real, 0, None, closed="left")
-_RATE = Interval(Real, 0, None, closed="neither")
 
 
 @with_parameters
@@ -51,7 +54,7 @@ class BackboneParameters:
     pretrained: bool | str | os.PathLike[str] = parameter(
         default=True, legal=["boolean", str, os.PathLike]
     )
-    input_size: int | None = parameter(default=None, legal=[_POSITIVE, None])
+    input_size: int | None = parameter(default=None, legal=[COUNT_FROM_1, None])
     crop_pct: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="right"), None]
     )
@@ -97,17 +100,15 @@ class RunParameters:
         1 shows progress, and after each cleansing how many labels are clean.
     """
 
-    batch_size: int = parameter(default=64, legal=[_POSITIVE])
+    batch_size: int = parameter(default=64, legal=[COUNT_FROM_1])
     num_workers: int | str = parameter(
-        default="auto", legal=[_COUNT, StrOptions({"auto"})]
+        default="auto", legal=[COUNT, StrOptions({"auto"})]
     )
     device: str | torch.device = parameter(default="auto", legal=[str, torch.device])
     precision: str = parameter(
         default="auto", legal=[StrOptions({"auto", "float32", "bfloat16"})]
     )
-    memory: Any = parameter(
-        default=None, legal=[str, os.PathLike, HasMethods(["cache"]), None]
-    )
+    memory: Any = parameter(default=None, legal=[str, os.PathLike, joblib.Memory, None])
     compile: bool = parameter(default=False, legal=["boolean"])
     distributed: bool = parameter(default=False, legal=["boolean"])
     random_state: int | np.random.RandomState | None = parameter(
@@ -154,7 +155,7 @@ class ProbeParameters:
     lp_warmup_epochs : int, default=None
         First epochs of the probe, which use cross-entropy: at a fresh head a robust
         loss has a gradient C^-q times smaller. None is 2, or half of ``lp_epochs``
-        where classes are of very unequal size, of which the loss would give up some.
+        where classes are of very unequal size: a robust loss would give up the rare.
     lp_lr : float, default=None
         Peak learning rate of the probe (AdamW, cosine decay). None is
         1e-3 * sqrt(192 / n_features), at most 1e-2.
@@ -163,14 +164,14 @@ class ProbeParameters:
         about 24 steps: with few, the probe would not get far.
     lp_params : dict, default=None
         More arguments for the probe's skorch net, such as ``callbacks`` or
-        ``optimizer__betas``. Callbacks are of the probe that is kept, and not of those
+        ``optimizer__betas``. Callbacks act on the probe that is kept, not on those
         that are trained out of fold to judge labels.
     """
 
-    lp_epochs: int = parameter(default=20, legal=[_COUNT])
-    lp_warmup_epochs: int | None = parameter(default=None, legal=[_COUNT, None])
-    lp_lr: float | None = parameter(default=None, legal=[_RATE, None])
-    lp_batch_size: int | None = parameter(default=None, legal=[_POSITIVE, None])
+    lp_epochs: int = parameter(default=20, legal=[COUNT])
+    lp_warmup_epochs: int | None = parameter(default=None, legal=[COUNT, None])
+    lp_lr: float | None = parameter(default=None, legal=[POSITIVE, None])
+    lp_batch_size: int | None = parameter(default=None, legal=[COUNT_FROM_1, None])
     lp_params: dict[str, Any] | None = parameter(default=None, legal=[dict, None])
 
     def probe_only(self, **changes: Any) -> ProbeParameters:
@@ -225,16 +226,16 @@ class FineTuneParameters:
         others that set the learning rate.
     """
 
-    fft_epochs: int = parameter(default=4, legal=[_COUNT])
+    fft_epochs: int = parameter(default=4, legal=[COUNT])
     fft_optimizer: str | None = parameter(
         default=None, legal=[StrOptions({"adamw", "adam", "sgd"}), None]
     )
-    fft_lr: float | None = parameter(default=None, legal=[_RATE, None])
-    fft_weight_decay: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    fft_lr: float | None = parameter(default=None, legal=[POSITIVE, None])
+    fft_weight_decay: float | None = parameter(default=None, legal=[NOT_NEGATIVE, None])
     fft_layer_decay: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="right"), None]
     )
-    fft_batch_size: int | None = parameter(default=None, legal=[_POSITIVE, None])
+    fft_batch_size: int | None = parameter(default=None, legal=[COUNT_FROM_1, None])
     fft_lr_warmup: float = parameter(
         default=0.1, legal=[Interval(Real, 0, 1, closed="left")]
     )
@@ -279,14 +280,14 @@ class LossParameters:
     loss: str | nn.Module | type[nn.Module] = parameter(
         default="ce", legal=[StrOptions(set(DEFAULTS)), nn.Module, type]
     )
-    q: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    q: float | None = parameter(default=None, legal=[NOT_NEGATIVE, None])
     truncation: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="neither"), None]
     )
-    alpha: float | None = parameter(default=None, legal=[_WEIGHT, None])
-    beta: float | None = parameter(default=None, legal=[_WEIGHT, None])
-    a: float | None = parameter(default=None, legal=[_RATE, None])
-    elr_lambda: float | None = parameter(default=None, legal=[_WEIGHT, None])
+    alpha: float | None = parameter(default=None, legal=[NOT_NEGATIVE, None])
+    beta: float | None = parameter(default=None, legal=[NOT_NEGATIVE, None])
+    a: float | None = parameter(default=None, legal=[POSITIVE, None])
+    elr_lambda: float | None = parameter(default=None, legal=[NOT_NEGATIVE, None])
     elr_beta: float | None = parameter(
         default=None, legal=[Interval(Real, 0, 1, closed="left"), None]
     )

@@ -69,6 +69,21 @@ def all_columns(
     return columns
 
 
+def log_of(proba: Floats) -> Floats:
+    """Log-probabilities, bounded as in scikit-learn's log_loss; NaN stays NaN.
+
+    Parameters
+    ----------
+    proba : ndarray, of any shape
+
+    Returns
+    -------
+    ndarray of the same shape, float64
+    """
+    least = np.finfo(np.float64).eps
+    return np.log(np.maximum(proba.astype(np.float64), least))
+
+
 def losses_of(proba: Floats, codes: Ints) -> Floats:
     """Cross-entropy of each label in nats, bounded.
 

@@ -32,8 +32,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PATIENCE = timedelta(seconds=30)
 
 
-# One may read from a disk for hours what others find in a cache. Of one that has ended
-# its connection tells.
+# One may read from a disk for hours what others find in a cache. If one dies, its
+# connection closes, and the others hear of it at once.
 _LONGEST = timedelta(days=1)
 
 

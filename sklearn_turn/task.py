@@ -135,6 +135,17 @@ class Selection:
     noise_filter: Any = None
     noise_rate: float | None = None
 
+    @classmethod
+    def of(
+        cls,
+        noise_filter: Any,
+        losses: NDArray[np.float64],
+        suggested: NDArray[np.intp],
+    ) -> Selection:
+        """That of a fitted filter."""
+        mask, proba = noise_filter.clean_mask_, noise_filter.clean_proba_
+        return cls(mask, proba, losses, suggested, noise_filter)
+
     def attributes(self, used: NDArray[np.bool_]) -> dict[str, Any]:
         """Fitted attributes, with an entry for samples that were left out too."""
 

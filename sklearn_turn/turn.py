@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .base import BaseClassifier
-from .constructor import parameter, with_parameters
+from .constructor import SHARE, parameter, with_parameters
 from .losses import GCELoss
 from .net_options import check_fine_tune_options, check_probe_options
+from .nets import Options, Start
 from .out_of_fold import OutOfFoldEvidence
 from .parameters import FineTuneParameters, ProbeParameters
 from .progress import tell
@@ -35,6 +37,7 @@ from .steps import (
 from .task import Result, Selection, Task
 from .training.cleansing import Cleansing
 from .training.evidence import collect_evidence
+from .training.net import Net
 from .warm_start import WarmStartParameters
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ ALGORITHM_1: dict[str, Any] = {
     "balance": "min",
     "label_correction": None,
 }
-#: And with filters of the whole prediction.
+#: What it stands for with filters of the whole prediction, such as "channel".
 WHOLE_PREDICTION: dict[str, Any] = {
     "cleansing_folds": 5,
     "balance": None,
@@ -114,7 +117,6 @@ class TURNClassifier(
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_mask_ : ndarray of shape (n_samples,), bool
         Labels that were clean at the last cleansing, in the order given to ``fit``.
     clean_proba_ : ndarray of shape (n_samples,), float64
@@ -122,9 +124,9 @@ class TURNClassifier(
     losses_ : ndarray of shape (n_samples,), float64
         Cross-entropy of each given label at the last cleansing; NaN for skipped
         samples. Absent when ``cleansing`` is None.
-    given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
-        The labels as given, and as they should be by the last cleansing; the latter is
-        absent when ``cleansing`` is None.
+    suggested_labels_ : ndarray of shape (n_samples,)
+        The labels as they should be by the last cleansing. Absent when ``cleansing``
+        is None.
     noise_filter_ : estimator
         The filter of the last cleansing, fitted on the samples that could be read.
         Absent when ``cleansing`` is None.
@@ -136,12 +138,6 @@ class TURNClassifier(
         One per epoch: ``phase`` ("probe" or "fine-tune"), ``epoch``, ``train_loss``,
         ``seconds``, and when cleansing ``n_train`` and ``kept`` (clean labels per
         class).
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     See Also
     --------
@@ -170,16 +166,14 @@ class TURNClassifier(
     True
     """
 
-    q: float = parameter(default=0.7, legal=[Interval(Real, 0, 1, closed="both")])
+    q: float = parameter(default=0.7, legal=[SHARE])
     cleansing: str | None = parameter(
         default="epoch", legal=[StrOptions({"epoch", "once"}), None]
     )
     noise_filter: Any = parameter(
         default="channel", legal=[StrOptions({"gmm", "channel"}), HasMethods(["fit"])]
     )
-    tau: float | None = parameter(
-        default=None, legal=[Interval(Real, 0, 1, closed="both"), None]
-    )
+    tau: float | None = parameter(default=None, legal=[SHARE, None])
     cleansing_folds: int | str | None = parameter(
         default="auto",
         legal=[StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), None],
@@ -206,74 +200,96 @@ class TURNClassifier(
 
     def _run(self, task: Task) -> Result:
         noise_filter = make_filter(self.noise_filter, self.tau)
-        wanted = {evidence_of(noise_filter)}
-        rule = WHOLE_PREDICTION if "log_proba" in wanted else ALGORITHM_1
-        n_folds, balance, label_correction = (
-            rule[name] if getattr(self, name) == "auto" else getattr(self, name)
-            for name in ("cleansing_folds", "balance", "label_correction")
-        )
-        if label_correction:
-            wanted |= {"log_proba"}
-
-        is_soft = self.cleansing is not None and label_correction == "soft"
+        rule = self._resolved(noise_filter)
+        is_soft = self.cleansing is not None and rule["label_correction"] == "soft"
         check_fine_tune(task, self, soft_labels=is_soft)
 
         # Step 1: linear probing, on features computed once.
-        earlier = task.earlier
-        probe, start = None, fresh_start(task)
-        loss = {"criterion": GCELoss, "criterion__q": self.q}
-        if earlier is not None:
-            probe, start = earlier.probe, earlier.start
-        elif self.lp_epochs:
-            probe = linear_probe(task, self, loss)
-            start = start_of(probe)
+        probe, start = self._probed(task)
         if self.cleansing is None:
             net = fine_tune(task, self, start)
             everything = Selection(np.ones(len(task.y), bool), np.ones(len(task.y)))
             return Result(net, probe, everything, is_frozen=not self.fft_epochs)
-        # While the backbone is untouched, the first cleansing needs no pass over it.
-        refine: Any = None
-        evidence: Any = None
-        rate = None
-        if n_folds is not None and self.lp_epochs:
-            refine = OutOfFoldEvidence(task, self, loss, n_folds)
-            evidence = refine.first()
-            if earlier is not None:
-                rate = earlier.rate_found(noise_filter, task.source, task.labels)
-        elif earlier is not None and not earlier.is_frozen:
-            pass  # the network is asked, as before all other epochs
-        elif probe is None:
-            evidence = undecided(task, wanted)
-        else:
-            evidence, _ = collect_evidence(probe, task.frozen.dataset, wanted)
 
         # Step 2: before every epoch select clean samples; fine-tune on them.
         cleansing = Cleansing(
             noise_filter,
             every_epoch=self.cleansing == "epoch",
-            balance=balance,
-            label_correction=label_correction,
-            first_evidence=evidence,
-            refine=refine,
-            noise_rate=rate,
+            balance=rule["balance"],
+            label_correction=rule["label_correction"],
             classes=task.classes,
             random_state=task.random_state,
+            **self._known(task, probe, noise_filter, rule),
         )
         net = fine_tune(task, self, start, callbacks=[("cleansing", cleansing)])
+        selection = self._selected(task, cleansing)
         cleansing.forget_data()
-        if self.fft_epochs:
-            fitted, losses = cleansing.noise_filter_, cleansing.losses_
-            suggested = cleansing.suggested_codes_
-        else:
-            fitted = fit_filter(noise_filter, evidence, task.labels, needs_clean=False)
-            losses = evidence["losses"][:, 0]
-            predicted = evidence["predicted"]
-            suggested = suggested_codes(fitted, predicted, task.y, task.classes)
-            n_clean = fitted.clean_mask_.sum()
-            text = f"{n_clean} of {len(task.y)} labels are clean"
-            tell(_LOGGER, text, verbose=task.runtime.verbose)
-        rate = None if refine is None else rate_found(noise_filter, fitted)
-        selection = Selection(
-            fitted.clean_mask_, fitted.clean_proba_, losses, suggested, fitted, rate
-        )
         return Result(net, probe, selection, is_frozen=not self.fft_epochs)
+
+    def _resolved(self, noise_filter: Any) -> dict[str, Any]:
+        """What "auto" stands for, or what was set instead."""
+        is_whole = evidence_of(noise_filter) == "log_proba"
+        auto = WHOLE_PREDICTION if is_whole else ALGORITHM_1
+        return {
+            name: value if getattr(self, name) == "auto" else getattr(self, name)
+            for name, value in auto.items()
+        }
+
+    @property
+    def _loss(self) -> Options:
+        """Of all probes."""
+        return {"criterion": GCELoss, "criterion__q": self.q}
+
+    def _probed(self, task: Task) -> tuple[Net | None, Start]:
+        """The probe, if there is one, and what fine-tuning starts from."""
+        if task.earlier is not None:
+            return task.earlier.probe, task.earlier.start
+        if not self.lp_epochs:
+            return None, fresh_start(task)
+        probe = linear_probe(task, self, self._loss)
+        return probe, start_of(probe)
+
+    def _known(
+        self, task: Task, probe: Net | None, noise_filter: Any, rule: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What cleansing starts from: arguments of :class:`Cleansing`.
+
+        While the backbone is untouched, the first cleansing needs no pass over it.
+        """
+        earlier = task.earlier
+        if rule["cleansing_folds"] is not None and self.lp_epochs:
+            refine = OutOfFoldEvidence(task, self, self._loss, rule["cleansing_folds"])
+            rate = None
+            if earlier is not None:
+                rate = earlier.rate_found(noise_filter, task.source, task.labels)
+            first = refine.first()
+            return {"first_evidence": first, "refine": refine, "noise_rate": rate}
+        if earlier is not None and not earlier.is_frozen:
+            return {}  # the network is asked, as before all other epochs
+        wanted = {evidence_of(noise_filter)}
+        wanted |= {"log_proba"} if rule["label_correction"] else set()
+        if probe is None:
+            return {"first_evidence": undecided(task, wanted)}
+        first, _ = collect_evidence(probe, task.frozen.dataset, wanted)
+        return {"first_evidence": first}
+
+    def _selected(self, task: Task, cleansing: Any) -> Selection:
+        """What the last cleansing selected; without fine-tuning, the only one."""
+        if self.fft_epochs:
+            selection = Selection.of(
+                cleansing.noise_filter_, cleansing.losses_, cleansing.suggested_codes_
+            )
+        else:
+            evidence, y = cleansing.first_evidence, task.y
+            fitted = fit_filter(
+                cleansing.noise_filter, evidence, task.labels, needs_clean=False
+            )
+            text = f"{fitted.clean_mask_.sum()} of {len(y)} labels are clean"
+            tell(_LOGGER, text, verbose=task.runtime.verbose)
+            predicted = evidence["predicted"]
+            suggested = suggested_codes(fitted, predicted, y, task.classes)
+            selection = Selection.of(fitted, evidence["losses"][:, 0], suggested)
+        if cleansing.refine is None:
+            return selection
+        rate = rate_found(cleansing.noise_filter, selection.noise_filter)
+        return replace(selection, noise_rate=rate)

@@ -13,6 +13,7 @@ from torch import nn
 from .backbones import Backbone, Embedder
 from .constructor import parameter, with_parameters
 from .inputs import Source
+from .inputs.keys import some_of
 from .nets import Start, copied_start
 from .training.device import Runtime
 from .training.net import Net, history
@@ -172,8 +173,8 @@ def name_of(backbone: Any) -> str | None:
 
 def glimpse(source: Source) -> str:
     """Digest of up to 256 samples, by which other sets of as many are told apart."""
-    some = np.unique(np.linspace(0, len(source) - 1, 256).astype(int))
-    return hashlib.sha256(b"".join(source.keys(some.tolist()))).hexdigest()
+    some = some_of(len(source), 256).tolist()
+    return hashlib.sha256(b"".join(source.keys(some))).hexdigest()
 
 
 def whole_history(

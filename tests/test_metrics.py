@@ -119,7 +119,7 @@ def test_labels_are_no_masks():
 
 @pytest.mark.parametrize("rate", [-0.1, 7, np.nan])
 def test_a_rate_is_a_share(rate):
-    with pytest.raises(ValueError, match="from 0 to 1"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
         noise_rate_error([True, False], rate)
 
 

@@ -1,6 +1,6 @@
 """Backbones: a name, factory or module becomes a module from images to features."""
 
-from .embedder import Embedder, make_embedder
+from .embedder import Embedder, embedder_for, make_embedder
 from .loading import Backbone, load_backbone
 from .names import BackboneLike, check_backbone
 from .recipes import ALIASES, Recipe
@@ -14,6 +14,7 @@ __all__ = [
     "Embedder",
     "Recipe",
     "check_backbone",
+    "embedder_for",
     "load_backbone",
     "make_embedder",
 ]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..inputs import Source
 from .augment import AUGMENTATIONS
 from .autocast import autocast
-from .loading import Backbone
+from .loading import Backbone, load_backbone
 from .transforms import BatchTransform
 
 
@@ -64,6 +65,17 @@ class Embedder(nn.Module):
             _check_checkpointing(backbone)
         self.compiles = compile
         self.compile_backbone()
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether a transform feeds the backbone; else samples go there as they are."""
+        return isinstance(self.transform, BatchTransform)
+
+    def sized(self, source: Source) -> Source:
+        """The source, decoding no more pixels than are used."""
+        if isinstance(self.transform, BatchTransform):
+            return source.sized_for(self.transform.resized)
+        return source
 
     def compile_backbone(self) -> None:
         """Compile the backbone, if that is wanted; a copy is not compiled."""
@@ -177,3 +189,29 @@ def make_embedder(
         compile,
         grad_checkpointing,
     )
+
+
+def embedder_for(
+    estimator: Any, source: Source, dtype: torch.dtype | None, **tuning: Any
+) -> tuple[Backbone, Embedder]:
+    """The backbone of an estimator, also joined with what feeds it such samples.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``backbone``, ``pretrained``, ``input_size``, ``crop_pct`` and ``compile``.
+    source : Source
+    dtype : torch.dtype or None
+        See :class:`Embedder`.
+    **tuning
+        Other arguments of :func:`make_embedder`.
+    """
+    backbone = load_backbone(
+        estimator.backbone,
+        pretrained=estimator.pretrained,
+        input_size=estimator.input_size,
+        crop_pct=estimator.crop_pct,
+        example=source.load([0]) if source.is_raw else None,
+    )
+    tuning |= {"raw": source.is_raw, "compile": estimator.compile}
+    return backbone, make_embedder(backbone, dtype, **tuning)

@@ -85,13 +85,19 @@ class BatchTransform(nn.Module):
         }
 
     def forward(self, batch: Tensor | Ragged) -> Tensor:
+        return self.view(batch, self.augment if self.training else None)
+
+    def view(
+        self, batch: Tensor | Ragged, augment: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        """The same, augmented by another function, or by none, whatever the mode."""
         if isinstance(batch, Ragged):
             # One by one: 8-bit and float images may be mixed.
             images = torch.cat([self._fit(image[None]) for image in batch.images])
         else:
             images = self._fit(batch)
-        if self.training and self.augment is not None:
-            images = self.augment(images)
+        if augment is not None:
+            images = augment(images)
         return (images - self.mean) / self.std
 
     def _fit(self, batch: Tensor) -> Tensor:

@@ -47,7 +47,6 @@ class CoTeaching(JointClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_proba_ : ndarray of shape (n_samples,), float64
         How often, after warm-up, a network picked the sample when it met it; 1 for
         what a ``train_split`` set aside.
@@ -58,12 +57,6 @@ class CoTeaching(JointClassifier):
     history_ : list of dict
         One per epoch: ``phase``, ``epoch``, ``train_loss`` (of the picked samples),
         ``seconds`` and ``forget_rate``, r of the epoch, at the end R.
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     Notes
     -----

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..constructor import parameter, with_parameters
+from ..constructor import COUNT, NOT_NEGATIVE, SHARE, parameter, with_parameters
 from ..selection import CORESNoiseFilter
 from ..selection.protocol import fit_filter
 from ..task import Task
 from ..training.batches import Batch
-from .joint import COUNT, JointClassifier, JointTraining
+from .joint import JointClassifier, JointTraining
 from .parts import Part
-from .peers import PeerNet, joint_opinion, mean_log_proba
-
-_SHARE = Interval(Real, 0, 1, closed="both")
+from .peers import PeerNet
 
 # Greatest β ρ_k in training. Where labels of class k have a share of less than that
 # among samples that look alike, their probability is driven to 0.
@@ -53,7 +49,6 @@ class CORES(JointClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_mask_ : ndarray of shape (n_samples,), bool
         Labels that passed the sieve last.
     clean_proba_ : ndarray of shape (n_samples,), float64
@@ -68,12 +63,6 @@ class CORES(JointClassifier):
     history_ : list of dict
         One per epoch: ``phase``, ``epoch``, ``train_loss``, ``seconds``, and when
         sieved ``kept`` (clean labels per class).
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     Notes
     -----
@@ -114,8 +103,8 @@ class CORES(JointClassifier):
     True
     """
 
-    beta: float = parameter(default=2.0, legal=[Interval(Real, 0, None, closed="left")])
-    rise: float = parameter(default=0.3, legal=[_SHARE])
+    beta: float = parameter(default=2.0, legal=[NOT_NEGATIVE])
+    rise: float = parameter(default=0.3, legal=[SHARE])
     fft_warmup_epochs: int = parameter(default=2, legal=[COUNT])
 
     def _rule(self, task: Task) -> JointTraining:
@@ -146,10 +135,9 @@ class CORESTraining(JointTraining):
         done = self.epoch_ / net.max_epochs
         if done < self.warmup_share_ + self.rise - 1e-9 and not last:
             return super().parts(net, dataset)
-        found = net.evaluate(dataset, _log_proba)
-        evidence = {"log_proba": found["log_proba"].double().numpy()}
+        evidence = net.evidence(dataset, {"log_proba"})
         fitted = fit_filter(CORESNoiseFilter(), evidence, self.labels)
-        self.select(net, fitted.clean_mask_, fitted.clean_proba_, found, fitted)
+        self.select(net, fitted.clean_mask_, fitted.clean_proba_, evidence, fitted)
         return [Part(np.flatnonzero(fitted.clean_mask_))]
 
     @property
@@ -161,7 +149,3 @@ class CORESTraining(JointTraining):
         logits, y = members[k](parts[k].x), parts[k].y
         average = -logits.log_softmax(dim=1) @ self.shares.to(logits.device)
         yield cross_entropy(logits, y) - self.beta * average.mean()
-
-
-def _log_proba(logits: list[Tensor], y: Tensor) -> dict[str, Tensor]:
-    return {"log_proba": mean_log_proba(logits), **joint_opinion(logits, y)}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, one_hot
 
-from ..constructor import parameter, with_parameters
+from ..constructor import (
+    COUNT_FROM_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    parameter,
+    with_parameters,
+)
 from ..selection import GMMNoiseFilter
 from ..selection.protocol import fit_filter
 from ..task import Task
@@ -21,12 +26,10 @@ from ..training.batches import Batch
 from .joint import JointClassifier, JointTraining
 from .mixing import guessing, mean_proba, mix_match_loss, sharpen, views_of
 from .parts import Part
-from .peers import PeerNet, joint_opinion
+from .peers import PeerNet, mean_log_proba
 
 # Of the published 300 epochs, those over which the weight of guesses rises.
 _RAMP = 16 / 300
-
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
 @with_parameters
@@ -71,7 +74,6 @@ class DivideMix(JointClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_proba_ : ndarray of shape (n_samples,), float64
         Mean w of both networks at the last division.
     clean_mask_ : ndarray of shape (n_samples,), bool
@@ -85,12 +87,6 @@ class DivideMix(JointClassifier):
     history_ : list of dict
         One per epoch: ``phase``, ``epoch``, ``train_loss``, ``seconds``, and after
         warm-up ``kept`` (clean labels per class).
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     Notes
     -----
@@ -132,15 +128,11 @@ class DivideMix(JointClassifier):
     True
     """
 
-    tau: float = parameter(default=0.5, legal=[Interval(Real, 0, 1, closed="both")])
-    temperature: float = parameter(
-        default=0.5, legal=[Interval(Real, 0, None, closed="neither")]
-    )
-    alpha: float = parameter(default=4.0, legal=[_NOT_NEGATIVE])
-    lambda_u: float = parameter(default=25.0, legal=[_NOT_NEGATIVE])
-    loss_epochs: int = parameter(
-        default=1, legal=[Interval(Integral, 1, None, closed="left")]
-    )
+    tau: float = parameter(default=0.5, legal=[SHARE])
+    temperature: float = parameter(default=0.5, legal=[POSITIVE])
+    alpha: float = parameter(default=4.0, legal=[NOT_NEGATIVE])
+    lambda_u: float = parameter(default=25.0, legal=[NOT_NEGATIVE])
+    loss_epochs: int = parameter(default=1, legal=[COUNT_FROM_1])
     confidence_penalty: bool = parameter(default=False, legal=["boolean"])
 
     def _rule(self, task: Task) -> JointTraining:
@@ -185,7 +177,7 @@ class DivideMixTraining(JointTraining):
 
     def parts(self, net: PeerNet, dataset: Any) -> Sequence[Part]:
         found = net.evaluate(dataset, _losses)
-        last = [*self.losses_, found["each"].double().numpy()]
+        last = [*self.losses_, found["each"]]
         self.losses_ = last[-self.loss_epochs :]
         trajectories = np.stack(self.losses_, axis=2)
         divisions = [
@@ -231,6 +223,11 @@ class DivideMixTraining(JointTraining):
 
 
 def _losses(logits: list[Tensor], y: Tensor) -> dict[str, Tensor]:
-    """Cross-entropy of the given labels by each network, and what both say."""
+    """Losses of the given labels by each network, and the evidence of both."""
     each = [cross_entropy(one, y, reduction="none") for one in logits]
-    return {"each": torch.stack(each, dim=1), **joint_opinion(logits, y)}
+    log_proba = mean_log_proba(logits)
+    return {
+        "each": torch.stack(each, dim=1),
+        "losses": -log_proba.gather(1, y[:, None]),
+        "predicted": log_proba.argmax(dim=1),
+    }

@@ -5,25 +5,20 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ..constructor import parameter, with_parameters
+from ..constructor import COUNT, NOT_NEGATIVE, SHARE, parameter, with_parameters
 from ..losses.memory import SampleMemory
 from ..net_options import callback_of
 from ..task import Selection, Task
 from ..training.batches import Batch
-from .joint import COUNT, JointClassifier, JointTraining
+from .joint import JointClassifier, JointTraining
 from .mixing import logits_of, mixed_up, views_of
-
-_SHARE = Interval(Real, 0, 1, closed="both")
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 # Least value of 1 - <t, p>, which bounds the regulariser.
 _LEAST = 1e-4
@@ -67,7 +62,6 @@ class ELRPlus(JointClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_proba_ : ndarray of shape (n_samples,), float64
         What the targets, averaged over both networks, give to each label; 1 for what a
         ``train_split`` set aside.
@@ -80,12 +74,6 @@ class ELRPlus(JointClassifier):
         fine-tuned.
     history_ : list of dict
         One per epoch: ``phase``, ``epoch``, ``train_loss``, ``seconds``.
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     Notes
     -----
@@ -118,10 +106,10 @@ class ELRPlus(JointClassifier):
     True
     """
 
-    lambda_elr: float = parameter(default=7.0, legal=[_NOT_NEGATIVE])
-    beta: float = parameter(default=0.9, legal=[_SHARE])
-    alpha: float = parameter(default=1.0, legal=[_NOT_NEGATIVE])
-    ema: float | None = parameter(default=None, legal=[_SHARE, None])
+    lambda_elr: float = parameter(default=7.0, legal=[NOT_NEGATIVE])
+    beta: float = parameter(default=0.9, legal=[SHARE])
+    alpha: float = parameter(default=1.0, legal=[NOT_NEGATIVE])
+    ema: float | None = parameter(default=None, legal=[SHARE, None])
     lp_warmup_epochs: int = parameter(default=0, legal=[COUNT])
     fft_warmup_epochs: int = parameter(default=0, legal=[COUNT])
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..constructor import parameter, with_parameters
+from ..constructor import SHARE, parameter, with_parameters
 from ..selection import FINENoiseFilter
 from ..selection.protocol import fit_filter
 from ..task import Task
 from ..training.batches import Batch
-from ..training.evidence import collect_evidence
 from .joint import JointClassifier, JointTraining
 from .parts import Part
 from .peers import PeerNet
@@ -41,7 +37,6 @@ class FINE(JointClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_mask_ : ndarray of shape (n_samples,), bool
         Labels that were clean at the last selection.
     clean_proba_ : ndarray of shape (n_samples,), float64
@@ -57,12 +52,6 @@ class FINE(JointClassifier):
     history_ : list of dict
         One per epoch: ``phase``, ``epoch``, ``train_loss``, ``seconds``, and after
         warm-up ``kept`` (clean labels per class).
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     Notes
     -----
@@ -89,7 +78,7 @@ class FINE(JointClassifier):
     True
     """
 
-    zeta: float = parameter(default=0.5, legal=[Interval(Real, 0, 1, closed="both")])
+    zeta: float = parameter(default=0.5, legal=[SHARE])
     standardize: bool = parameter(default=True, legal=["boolean"])
 
     def _rule(self, task: Task) -> JointTraining:
@@ -117,15 +106,11 @@ class FINETraining(JointTraining):
 
     def parts(self, net: PeerNet, dataset: Any) -> Sequence[Part]:
         selects = self.fitted_ is None or not self.is_frozen
-        found, _ = collect_evidence(net, dataset, {"features"} if selects else ())
+        evidence = net.evidence(dataset, {"features"} if selects else ())
         if selects:
-            self.fitted_ = fit_filter(self.filter, found, self.labels)
+            self.fitted_ = fit_filter(self.filter, evidence, self.labels)
         clean = self.fitted_.clean_mask_
-        opinion = {
-            "losses": torch.from_numpy(found["losses"][:, 0]),
-            "predicted": torch.from_numpy(found["predicted"]),
-        }
-        self.select(net, clean, self.fitted_.clean_proba_, opinion, self.fitted_)
+        self.select(net, clean, self.fitted_.clean_proba_, evidence, self.fitted_)
         return [Part(np.flatnonzero(clean))]
 
     def terms(self, members: list[Any], k: int, parts: list[Batch]) -> Iterator[Tensor]:

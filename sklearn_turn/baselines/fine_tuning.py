@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
-from sklearn.utils._param_validation import Interval
-
 from ..base import BaseClassifier
-from ..constructor import parameter, with_parameters
+from ..constructor import COUNT, parameter, with_parameters
 from ..net_options import check_fine_tune_options
 from ..parameters import FineTuneParameters, LossParameters
 from ..steps import fine_tune, fresh_start
 from ..task import Result, Task
 from ..warm_start import WarmStartParameters
-
-_COUNT = Interval(Integral, 0, None, closed="left")
 
 
 @with_parameters
@@ -33,19 +27,10 @@ class FullFineTuning(
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-    given_labels_ : ndarray of shape (n_samples,)
-        The labels as given to ``fit``.
     net_ : skorch net
         The fine-tuned model.
     history_ : list of dict
         One per epoch: ``phase`` ("fine-tune"), ``epoch``, ``train_loss``, ``seconds``.
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     See Also
     --------
@@ -60,8 +45,8 @@ class FullFineTuning(
     (200,)
     """
 
-    fft_epochs: int = parameter(default=5, legal=[_COUNT])
-    fft_warmup_epochs: int = parameter(default=1, legal=[_COUNT])
+    fft_epochs: int = parameter(default=5, legal=[COUNT])
+    fft_warmup_epochs: int = parameter(default=1, legal=[COUNT])
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -69,8 +54,9 @@ class FullFineTuning(
         check_fine_tune_options(self)
 
     def _run(self, task: Task) -> Result:
-        start, warmup_epochs = fresh_start(task), self.fft_warmup_epochs
-        if task.earlier is not None and not task.earlier.is_frozen:
+        if task.earlier is None or task.earlier.is_frozen:
+            start, warmup_epochs = fresh_start(task), self.fft_warmup_epochs
+        else:
             start, warmup_epochs = task.earlier.start, 0  # the head is not fresh
         self._warn_if_unused(self.fft_epochs, warmup_epochs, "fft")
         loss = self._loss(

@@ -6,32 +6,31 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from skorch.callbacks import BatchScoring, Callback, EpochScoring
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..base import BaseClassifier
-from ..constructor import parameter, with_parameters
+from ..constructor import COUNT, parameter, with_parameters
 from ..net_options import callback_of, check_fine_tune_options, check_probe_options
 from ..nets import Options, Start, fit_net, make_net
 from ..parameters import FineTuneParameters, ProbeParameters
 from ..progress import tell
 from ..steps import fine_tuning_net, fresh_start, probe_net
 from ..task import Result, Selection, Task
-from ..training.batches import Batch, RandomOrder, root_and_rows
+from ..training.batches import Batch, RandomOrder, batch_size_of, root_and_rows
+from ..training.evidence import Evidence
 from ..training.net import Net
 from .parts import Part, PartSampler
 from .peers import PeerNet, Peers
 
 _LOGGER = logging.getLogger(__name__)
 
-COUNT = Interval(Integral, 0, None, closed="left")
 
 # Of the loader of training, what the sampler of parts replaces.
 _REPLACED = ("", "shuffle", "drop_last", "collate_fn")
@@ -114,8 +113,7 @@ class JointTraining(Callback):
         return self.classes[self.codes]
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
-        size = len(self.codes) if size == -1 else size  # skorch's word for all
+        size = batch_size_of(net, len(self.codes))
         self.sampler_ = PartSampler(self.rng, max(1, int(size * self.batch_share)))
         self.warmup_share_ = self.warmup_epochs / net.max_epochs
         self.epoch_ = -1
@@ -153,7 +151,7 @@ class JointTraining(Callback):
         net: PeerNet,
         clean_mask: NDArray[np.bool_],
         clean_proba: NDArray[np.float64],
-        opinion: Mapping[str, Tensor],
+        evidence: Evidence,
         noise_filter: Any = None,
     ) -> None:
         """Note what was selected, in the history too.
@@ -162,17 +160,16 @@ class JointTraining(Callback):
         ----------
         net : PeerNet
         clean_mask, clean_proba : ndarray of shape (n_samples,)
-        opinion : mapping of str to Tensor
-            As of :func:`~.peers.joint_opinion`, for all samples.
+        evidence : dict of str to ndarray
+            With "losses" and "predicted" of all samples.
         noise_filter : estimator, default=None
             The fitted filter.
         """
-        predicted = opinion["predicted"].numpy()
         self.selection_ = Selection(
             clean_mask,
             clean_proba,
-            opinion["losses"].double().numpy(),
-            np.where(clean_mask, self.codes, predicted),
+            evidence["losses"][:, 0],
+            np.where(clean_mask, self.codes, evidence["predicted"]),
             noise_filter,
         )
         kept = np.bincount(self.codes[clean_mask], minlength=self.n_classes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -44,14 +43,10 @@ def views_of(
     if not isinstance(transform, BatchTransform):
         assert isinstance(batch.x, Tensor), "only images differ in size"
         return [batch.x]
-    transform = copy.copy(transform)
-    # In training mode, whatever that of the network. Not by setattr, which would
-    # register an augmentation that is a module with the original too.
     augment = augment or transform.augment
-    vars(transform).update(training=True, augment=augment)
     if isinstance(augment, nn.Module):
-        augment.train()
-    return [transform(batch.x) for _ in range(n_views if transform.augment else 1)]
+        augment.train()  # whatever the mode of the network
+    return [transform.view(batch.x, augment) for _ in range(n_views if augment else 1)]
 
 
 def embedded(member: Any, inputs: Tensor) -> Tensor:

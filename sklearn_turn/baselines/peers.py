@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..backbones import Embedder
 from ..training.batches import Batch
 from ..training.device import moved
+from ..training.evidence import Evidence, collect_evidence
 from ..training.inference import join, steps
 from ..training.modules import Classifier, Model
 from ..training.net import Net
@@ -124,25 +125,6 @@ def mean_log_proba(logits: Sequence[Tensor]) -> Tensor:
     return log_proba.logsumexp(dim=0) - np.log(len(logits))
 
 
-def joint_opinion(logits: Sequence[Tensor], y: Tensor) -> dict[str, Tensor]:
-    """What classifiers say together of samples and their given labels.
-
-    Parameters
-    ----------
-    logits : sequence of Tensor of shape (n, n_classes)
-    y : Tensor of shape (n,), int64
-
-    Returns
-    -------
-    dict of str to Tensor
-        "losses", the cross-entropy of the labels by the mean probabilities, and
-        "predicted", the most probable class, both of shape (n,).
-    """
-    log_proba = mean_log_proba(logits)
-    losses = -log_proba.gather(1, y[:, None])[:, 0]
-    return {"losses": losses, "predicted": log_proba.argmax(dim=1)}
-
-
 class PeerNet(Net):
     """A skorch net of :class:`Peers`; each member is trained by the rule's loss.
 
@@ -186,9 +168,24 @@ class PeerNet(Net):
                 loss += term.detach() / len(self.module_.members)
         return {"loss": loss, "y_pred": None}
 
+    def evidence(self, dataset: Any, wanted: Collection[str] = ()) -> Evidence:
+        """What the members say together of every sample, in index order.
+
+        Parameters
+        ----------
+        dataset : Labelled
+        wanted : collection of {"log_proba", "features"}
+            Besides losses and predictions.
+        """
+        return collect_evidence(self, dataset, wanted, self._phase_of_pass)[0]
+
+    @property
+    def _phase_of_pass(self) -> str:
+        return f"cleansing for epoch {len(self.history)}"
+
     def evaluate(
         self, dataset: Any, of: Callable[[list[Tensor], Tensor], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    ) -> Evidence:
         """Run every sample through every member once, in index order.
 
         In evaluation mode and without augmentation; a sample is read once for all.
@@ -202,8 +199,8 @@ class PeerNet(Net):
 
         Returns
         -------
-        dict of str to Tensor
-            Each of shape (n_samples, ...), on the CPU.
+        dict of str to ndarray
+            Each of shape (n_samples, ...), floats as float64.
         """
 
         def step(batch: Batch) -> dict[str, Tensor]:
@@ -217,6 +214,11 @@ class PeerNet(Net):
             return of([one.float() for one in logits], y)
 
         batches = self.get_iterator(dataset, training=False)
-        phase = f"cleansing for epoch {len(self.history)}"
-        outputs = steps(batches, step, description=phase, verbose=self.verbose)
-        return join(outputs, len(dataset))
+        outputs = steps(
+            batches, step, description=self._phase_of_pass, verbose=self.verbose
+        )
+        found = join(outputs, len(dataset))
+        return {
+            name: (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+            for name, tensor in found.items()
+        }

@@ -19,21 +19,12 @@ class LinearProbing(LossParameters, ProbeParameters, BaseClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-    given_labels_ : ndarray of shape (n_samples,)
-        The labels as given to ``fit``.
     probe_ : skorch net
         The head, on features.
     net_ : skorch net
         Backbone and head.
     history_ : list of dict
         One per epoch: ``phase`` ("probe"), ``epoch``, ``train_loss``, ``seconds``.
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     See Also
     --------

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from ..backbones.augment import AUGMENTATIONS
-from ..constructor import parameter, with_parameters
+from ..constructor import NOT_NEGATIVE, POSITIVE, SHARE, parameter, with_parameters
 from ..selection.protocol import fit_filter
 from ..selection.unicon import UNICONNoiseFilter
 from ..task import Task
@@ -28,13 +27,10 @@ from .mixing import (
     views_of,
 )
 from .parts import Part
-from .peers import PeerNet, joint_opinion
+from .peers import PeerNet
 
 # Of the published 350 epochs, those over which the weight of guesses rises.
 _RAMP = 16 / 350
-
-_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
-_POSITIVE = Interval(Real, 0, None, closed="neither")
 
 
 @with_parameters
@@ -82,7 +78,6 @@ class UNICON(JointClassifier):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
     clean_proba_ : ndarray of shape (n_samples,), float64
         1 - d at the last selection.
     clean_mask_ : ndarray of shape (n_samples,), bool
@@ -98,12 +93,6 @@ class UNICON(JointClassifier):
     history_ : list of dict
         One per epoch: ``phase``, ``epoch``, ``train_loss``, ``seconds``, and after
         warm-up ``kept`` (selected labels per class).
-    skipped_ : ndarray of int
-        Positions of samples left out because they could not be read.
-    input_shape_ : tuple or None
-        Shape of one sample; None for files.
-    n_features_in_ : int
-        Values per sample; absent for files.
 
     Notes
     -----
@@ -139,14 +128,12 @@ class UNICON(JointClassifier):
     True
     """
 
-    largest_cutoff: float = parameter(
-        default=0.7, legal=[Interval(Real, 0, 1, closed="both")]
-    )
-    temperature: float = parameter(default=0.5, legal=[_POSITIVE])
-    alpha: float = parameter(default=4.0, legal=[_NOT_NEGATIVE])
-    lambda_u: float = parameter(default=30.0, legal=[_NOT_NEGATIVE])
-    lambda_c: float = parameter(default=0.025, legal=[_NOT_NEGATIVE])
-    contrast_temperature: float = parameter(default=0.05, legal=[_POSITIVE])
+    largest_cutoff: float = parameter(default=0.7, legal=[SHARE])
+    temperature: float = parameter(default=0.5, legal=[POSITIVE])
+    alpha: float = parameter(default=4.0, legal=[NOT_NEGATIVE])
+    lambda_u: float = parameter(default=30.0, legal=[NOT_NEGATIVE])
+    lambda_c: float = parameter(default=0.025, legal=[NOT_NEGATIVE])
+    contrast_temperature: float = parameter(default=0.05, legal=[POSITIVE])
     strong_augment: str | Callable[[Tensor], Tensor] | None = parameter(
         default=None, legal=[StrOptions({"light", "color"}), callable, None]
     )
@@ -183,13 +170,12 @@ class UNICONTraining(JointTraining):
         self.projects = parameters.lambda_c > 0 and not task.is_frozen
 
     def parts(self, net: PeerNet, dataset: Any) -> Sequence[Part]:
-        found = net.evaluate(dataset, joint_opinion)
-        losses = found["losses"].double().numpy()
-        fitted = fit_filter(self.filter, {"losses": losses[:, None]}, self.labels)
+        evidence = net.evidence(dataset)
+        fitted = fit_filter(self.filter, evidence, self.labels)
         d = fitted.divergence_
         w = np.where(d < 0.5, 1.0, 1.0 - d)
         self.w_ = torch.from_numpy(w).float().to(net.device)
-        self.select(net, fitted.clean_mask_, fitted.clean_proba_, found, fitted)
+        self.select(net, fitted.clean_mask_, fitted.clean_proba_, evidence, fitted)
         selected = Part(np.flatnonzero(fitted.clean_mask_))
         others = Part(np.flatnonzero(~fitted.clean_mask_), leads=False)
         # Each network draws its own batches.

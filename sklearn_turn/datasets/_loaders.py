@@ -30,7 +30,7 @@ IMAGE_EXTENSIONS = (
 )
 
 
-#: Endings of other images, which are told of.
+#: Endings of other images, that are not read; a warning names them.
 _OTHER_IMAGES = (".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".psd")
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..backbones import BatchTransform, Embedder
+from ..backbones import Embedder
 from ..backbones.identity import describe, probe_features
 from ..inputs import Source, Subset, raise_if_unreadable
 from ..inputs.keys import KEY
@@ -120,14 +120,6 @@ def _still_absent(
     found = cache.read([keys[row] for row in rows], features)
     out[rows[found]] = features[found]
     return rows[~found]
-
-
-def sized_for(embed: Any, source: Source) -> Source:
-    """The source, decoding no more pixels than an embedder uses."""
-    transform = embed.transform if isinstance(embed, Embedder) else None
-    if isinstance(transform, BatchTransform):
-        return source.sized_for(transform.resized)
-    return source
 
 
 def _raw_probe(source: Source) -> Tensor | None:

@@ -11,13 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..backbones import (
-    BatchTransform,
-    Embedder,
-    check_backbone,
-    load_backbone,
-    make_embedder,
-)
+from ..backbones import Embedder, check_backbone, embedder_for
 from ..constructor import with_parameters
 from ..inputs import Source, as_source
 from ..parameters import BackboneParameters, RunParameters
@@ -25,7 +19,6 @@ from ..processes import fitted_together
 from ..training.device import Runtime, seeded
 from ..validation import validated_fit
 from .extraction import extract_features
-from .memory import FeatureMemory
 
 
 @with_parameters
@@ -85,22 +78,12 @@ class FeatureExtractor(
             If files are missing or are not images.
         """
         check_backbone(self.backbone)
-        FeatureMemory.of(self.memory)
         runtime = Runtime.of(self, together=True)
         source = as_source(X)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         seed = runtime.processes.first("seed", lambda: seed)
         with seeded(seed, runtime.device):
-            loaded = load_backbone(
-                self.backbone,
-                pretrained=self.pretrained,
-                input_size=self.input_size,
-                crop_pct=self.crop_pct,
-                example=source.load([0]) if source.is_raw else None,
-            )
-        self._embed = make_embedder(
-            loaded, runtime.dtype, raw=source.is_raw, compile=self.compile
-        )
+            loaded, self._embed = embedder_for(self, source, runtime.dtype)
         self.n_features_out_ = loaded.width
         return self
 
@@ -153,23 +136,17 @@ class FeatureExtractor(
         return self._features(source, Runtime.of(self))
 
     def _features(self, source: Source, runtime: Runtime) -> NDArray[np.float32]:
-        return extract_features(
-            self._embed, self._sized(source), runtime, memory=self.memory
-        ).numpy()
-
-    def _sized(self, source: Source) -> Source:
-        """The source, decoding no more than the backbone is fed."""
-        transform = self._embed.transform
-        takes_images = isinstance(transform, BatchTransform)
+        takes_images = self._embed.takes_images
         if source.is_raw == takes_images:
             fitted, given = ("images", "RawInputs")[:: 1 if takes_images else -1]
             raise ValueError(
                 f"This {type(self).__name__} was fitted on {fitted}, but X holds "
                 f"{given}."
             )
-        if isinstance(transform, BatchTransform):
-            return source.sized_for(transform.resized)
-        return source
+        source = self._embed.sized(source)
+        return extract_features(
+            self._embed, source, runtime, memory=self.memory
+        ).numpy()
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy: scikit-learn returns the estimator's own dict.

@@ -231,16 +231,6 @@ class FeatureCache:
         """Who computes what of this backbone, for one pass over images."""
         return Claims(self.folder, self._identity)
 
-    def __len__(self) -> int:
-        count = "SELECT count(*) FROM samples WHERE identity = ?"
-        with self._database.connection() as db:
-            return int(db.execute(count, (self._identity,)).fetchone()[0])
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the file in bytes, all identities together."""
-        return self._database.file.stat().st_size
-
     def _check_shape(self, keys: Sequence[bytes], array: NDArray[Any]) -> None:
         if array.shape != (len(keys), self.width):
             raise ValueError(

@@ -48,3 +48,8 @@ def file_key(path: str | os.PathLike[str]) -> bytes:
     name = os.fsencode(os.path.abspath(path))
     seen = f"{status.st_size} {status.st_mtime_ns} {_DECODING}"
     return content_key("file", name, seen)
+
+
+def some_of(n: int, most: int) -> NDArray[np.intp]:
+    """Up to that many of ``n`` positions, evenly spread; by which sets are compared."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))

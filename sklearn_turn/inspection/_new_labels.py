@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import encode_known
+from ..predictions import log_of
 from ..selection import NoiseChannelFilter
 from ._found import Found
 
@@ -73,9 +74,7 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
     order = np.argsort(classifier.classes_)
     classes = classifier.classes_[order]
     codes = encode_known(y, classes)
-    proba = classifier.predict_proba(X)[:, order]
-    # As in scikit-learn's log_loss; NaN stays NaN.
-    log_proba = np.log(np.maximum(proba, np.finfo(proba.dtype).eps))
+    log_proba = log_of(classifier.predict_proba(X)[:, order])
     channel = _channel_of(classifier)
     if channel is None:
         channel = NoiseChannelFilter().fit(log_proba, y)
@@ -91,7 +90,7 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
         suggested=classes[posterior.argmax(axis=1)],
         quality=quality,
         is_issue=(quality <= channel.tau) & (quality < 1),
-        losses=-log_proba[rows, codes].astype(np.float64),
+        losses=-log_proba[rows, codes],
         used=np.ones(len(y), dtype=bool),
     )
 

@@ -19,6 +19,7 @@ from sklearn.utils.validation import _num_samples
 
 from ..labels import check_labels
 from ..pipelines import take_apart
+from ..saving.files import write_text
 from ._found import Found
 from ._pictures import image_source
 from ._report_data import report_data
@@ -119,7 +120,7 @@ def export_report(
         frame = len(_page(data).encode()) + 4 * len(suspects)  # quotes and commas
         room = int(1e6 * max_megabytes) - frame
         data["pictures"], data["pixels"] = thumbnails(source, suspects.tolist(), room)
-    _write(target, _page(data))
+    write_text(target, _page(data))
     return target
 
 
@@ -170,13 +171,3 @@ def _json(data: dict[str, Any]) -> str:
     """JSON that stays JSON inside of a script element, whatever labels hold."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _write(target: Path, text: str) -> None:
-    """Write in full or not at all."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

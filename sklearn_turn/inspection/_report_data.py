@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing
 
 from .. import __version__
 from ..inputs import Source
+from ..inputs.keys import some_of
 from ..selection.mixture import TwoGaussians
 from ._found import Found, filter_of
 from ._loss_mixture import flag_thresholds, mixture_sizes
@@ -89,7 +90,7 @@ def _key(found: Found, source: Source | None, X: Any, paths: list[str] | None) -
     """Name under which a browser keeps the marks: the same for the same data."""
     digest = hashlib.sha256(repr(found.given.tolist()).encode(errors="replace"))
     rows = np.flatnonzero(found.used)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, _KEYED).astype(int))]
+    rows = rows[some_of(len(rows), _KEYED)]
     if paths is not None:
         digest.update("\n".join(paths).encode())
     elif source is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..inputs import Source
+from ..inputs.keys import some_of
 from ._pictures import pictures
 
 # Longer side, best first.
@@ -41,8 +42,7 @@ def thumbnails(
     pixels : int
         Longest side of the pictures.
     """
-    tried = np.unique(np.linspace(0, len(indices) - 1, _TRIED).astype(int))
-    few = [indices[i] for i in tried] if len(indices) else []
+    few = [indices[i] for i in some_of(len(indices), _TRIED)]
     for pixels in _SIZES:
         lengths = [len(p or "") for p in _encoded(source, few, pixels)]
         if _MARGIN * np.mean(lengths or [0]) * len(indices) <= room:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
-from ..labels import check_no_missing_labels, check_same_kind, label_vector
+from ..labels import check_same_kind, label_vector
 from ..pipelines import take_apart
 from ._drawing import apart, one_axes, shorten
 from ._found import Found, filter_of
@@ -105,9 +105,8 @@ class NoiseTransitionDisplay:
             If there are no labels, not as many of both, missing ones, or text in one
             only.
         """
-        for name, labels in {"y_true": y_true, "y_given": y_given}.items():
-            check_no_missing_labels(labels, name)
-        true, given = label_vector(y_true), label_vector(y_given)
+        true = label_vector(y_true, "y_true")
+        given = label_vector(y_given, "y_given")
         check_consistent_length(true, given)
         if not len(true):
             raise ValueError("There are no labels to compare.")

@@ -21,14 +21,11 @@ class SampleLoss(nn.Module):
 
     Attributes
     ----------
-    takes_logits : bool
-        Whether ``forward`` is given logits, as here, or probabilities.
     may_collapse : bool
         Whether a model trained by it from a fresh head may end on few classes, as
         robust losses do where all labels look unlikely. Cross-entropy then takes over.
     """
 
-    takes_logits = True
     may_collapse = False
 
     def forward(self, logits: Tensor, target: Tensor, index: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..labels import check_labels, check_no_missing_labels, encode_labels
+from ..labels import check_labels, encode_labels
 
 Seed = int | np.random.RandomState | None
 Codes = NDArray[np.intp]
@@ -20,8 +20,7 @@ def one_dimensional(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     labels = np.asarray(y)
     if labels.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {labels.shape}.")
-    check_no_missing_labels(y, name)
-    check_labels(y)
+    check_labels(y, name)
     return labels
 
 

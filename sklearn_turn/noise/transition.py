@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import confusion_matrix
 from sklearn.utils import check_consistent_length, check_random_state
 
 from ..labels import check_same_kind
@@ -47,9 +48,11 @@ def transition_matrix(
     check_consistent_length(true, noisy)
     check_same_kind(true, noisy, "y_true and y_noisy")
     order, codes = encode(np.concatenate([true, noisy]), labels)
-    counts = np.zeros((len(order), len(order)))
-    np.add.at(counts, (codes[: len(true)], codes[len(true) :]), 1)
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    pair = codes[: len(true)], codes[len(true) :]
+    shares: Floats = confusion_matrix(
+        *pair, labels=np.arange(len(order)), normalize="true"
+    )
+    return shares
 
 
 def from_transition_matrix(

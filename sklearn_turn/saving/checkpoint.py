@@ -126,7 +126,10 @@ class FitCheckpoint:
             raise _unusable(self.folder, error) from error
         _check_same(self.folder, begun["backbone"], found, of="backbone: ")
 
-    def release(self) -> None:
+    def __enter__(self) -> FitCheckpoint:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Leave the folder to other fits."""
         self.lock.release()
 

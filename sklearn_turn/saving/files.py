@@ -72,12 +72,20 @@ def _unfinished(path: Path) -> str:
     return f".{path.name}.part-"
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text to a file, which is either the old one or the new, whole."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        sync(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a file, which is either the old one or the new, whole."""
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(value, indent=1))
-    sync(unfinished)
-    os.replace(unfinished, path)
+    """Write JSON to a file as :func:`write_text` does."""
+    write_text(path, json.dumps(value, indent=1))
 
 
 def sync(path: Path) -> None:

@@ -280,9 +280,7 @@ def _backbone_of(module: Any) -> dict[str, Any] | None:
 def _sight_of(module: Any) -> NDArray[np.float32] | None:
     """What a backbone that takes images makes of a fixed batch."""
     embed = module.embed
-    is_of_images = isinstance(embed, Embedder) and not isinstance(
-        embed.transform, nn.Identity
-    )
+    is_of_images = isinstance(embed, Embedder) and embed.takes_images
     return probe_features(embed) if is_of_images else None
 
 

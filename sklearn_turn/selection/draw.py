@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .lowest import rank_in_class
 from .mixture import Ints
 
 Mask = NDArray[np.bool_]
@@ -42,9 +43,7 @@ def draw_balanced(
     factor = 1.0 if balance == "min" else float(balance)
     # 1.15 * 100 is less than 115 by rounding.
     limit = int(factor * counts[counts > 0].min() + 1e-9)
-    # One shuffle, then the rank of each sample within its class: no loop over classes.
+    # One shuffle, then the first of each class.
     chosen = random_state.permutation(chosen)
-    by_class = np.argsort(y[chosen], kind="stable")
-    first = np.cumsum(counts) - counts
-    rank = np.arange(len(chosen)) - first[y[chosen[by_class]]]
-    return np.sort(chosen[by_class[rank < limit]])
+    rank = rank_in_class(np.arange(len(chosen)), y[chosen])
+    return np.sort(chosen[rank < limit])

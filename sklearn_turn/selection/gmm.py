@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..exceptions import CleansingWarning
 from ..labels import encode_known, encode_labels, label_vector
 from ..validation import validated_fit
+from .lowest import lowest_of_each_class
 from .mixture import Floats, Ints, TwoGaussians, fit_by_group
 
 Mask = NDArray[np.bool_]
@@ -334,11 +335,10 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         short = np.flatnonzero((kept < floor) & some)
         if not len(short):
             return clean
-        clean = clean.copy()
-        for code in short:
-            members = np.flatnonzero((codes == code) & np.isfinite(losses))
-            lowest = members[np.argsort(losses[members], kind="stable")]
-            clean[lowest[: floor[code]]] = True
+        quota = np.zeros_like(floor)
+        quota[short] = floor[short]
+        finite = np.where(np.isfinite(losses), losses, np.nan)
+        clean = clean | lowest_of_each_class(finite, codes, quota)
         warnings.warn(
             f"{len(short)} of {len(sizes)} classes kept fewer samples than min_kept="
             f"{self.min_kept} asks for: {self._counts(short, kept, sizes)}. Their "

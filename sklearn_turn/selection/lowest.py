@@ -12,7 +12,30 @@ from ..exceptions import CleansingWarning
 from .mixture import Floats, Ints
 
 
-def lowest_of_each_class(values: Floats, codes: Ints, quota: int) -> NDArray[np.bool_]:
+def rank_in_class(values: NDArray[Any], codes: Ints) -> Ints:
+    """How many samples of its class come before each sample, by value; NaN is last.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples,)
+        Of equal ones, the first comes first.
+    codes : ndarray of shape (n_samples,), int
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int
+    """
+    order = np.lexsort((values, codes))
+    counts = np.bincount(codes)
+    first = np.cumsum(counts) - counts
+    rank = np.empty(len(codes), dtype=np.intp)
+    rank[order] = np.arange(len(codes)) - first[codes[order]]
+    return rank
+
+
+def lowest_of_each_class(
+    values: Floats, codes: Ints, quota: int | Ints
+) -> NDArray[np.bool_]:
     """Mark the samples with the lowest values of each class.
 
     Parameters
@@ -20,19 +43,15 @@ def lowest_of_each_class(values: Floats, codes: Ints, quota: int) -> NDArray[np.
     values : ndarray of shape (n_samples,)
         NaN is never marked.
     codes : ndarray of shape (n_samples,), int
-    quota : int
-        Most samples of a class.
+    quota : int or ndarray of shape (n_classes,), int
+        Most samples of each class.
 
     Returns
     -------
     ndarray of shape (n_samples,), bool
     """
-    order = np.lexsort((values, codes))
-    counts = np.bincount(codes)
-    first = np.cumsum(counts) - counts
-    rank = np.empty(len(codes), dtype=np.intp)
-    rank[order] = np.arange(len(codes)) - first[codes[order]]
-    return (rank < quota) & ~np.isnan(values)
+    most = quota[codes] if isinstance(quota, np.ndarray) else quota
+    return (rank_in_class(values, codes) < most) & ~np.isnan(values)
 
 
 def one_of_each_class(

@@ -43,23 +43,6 @@ class TwoGaussians:
         gap = self.means[:, 1] - self.means[:, 0]
         return gap / np.sqrt(self.variances.mean(axis=1))
 
-    def density(self, x: Floats) -> Floats:
-        """Density of each component, times its weight.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_points,)
-
-        Returns
-        -------
-        ndarray of shape (n_groups, 2, n_points)
-            NaN for groups without a mixture.
-        """
-        n_groups = len(self.means)
-        groups = np.repeat(np.arange(n_groups), len(x))
-        log_joint = _log_joint(np.tile(x, n_groups), self, groups)
-        return np.exp(log_joint).reshape(n_groups, len(x), 2).transpose(0, 2, 1)
-
     def expected_counts(self, edges: Floats, sizes: Ints) -> Floats:
         """Values that each component is expected to put into the bars of a histogram.
 

@@ -61,10 +61,8 @@ class Channel:
     temperature : float
     strength : float
         Of the prior.
-    log_likelihood : float
-        Mean over samples, by the matrix fitted to all.
     held_out : float
-        Mean over samples, each by the matrix fitted without it.
+        Mean log-likelihood of the samples, each by the matrix fitted without it.
     n_iter : int
         Rounds of expectation-maximisation.
     possible_rate : float
@@ -75,7 +73,6 @@ class Channel:
     matrices: Floats
     temperature: float
     strength: float
-    log_likelihood: float
     held_out: float
     n_iter: int
     possible_rate: float = 0.0
@@ -240,7 +237,6 @@ def fit_matrices(
         matrices=matrices.transpose(1, 2, 0),
         temperature=temperature,
         strength=strength,
-        log_likelihood=float(log_likelihood[:, -1].mean()),
         held_out=float(log_likelihood[rows, blocks.fold if n_folds else -1].mean()),
         n_iter=n_iter,
     )
@@ -273,7 +269,6 @@ def _without_noise(blocks: Blocks, n_folds: int) -> Channel:
         matrices=matrices.transpose(1, 2, 0),
         temperature=float(2.0**found.x),
         strength=np.inf,
-        log_likelihood=float(by_fold(found.x).sum()),
         held_out=float(likely[best, np.arange(n_folds)].sum()),
         n_iter=1,
     )

@@ -128,8 +128,23 @@ def processes_of(net: Any) -> Processes:
     return together
 
 
+def batch_size_of(net: Any, n_samples: int, *, training: bool = True) -> int:
+    """Size of a net's batches; -1 is skorch's word for all samples in one.
+
+    Parameters
+    ----------
+    net : skorch net
+    n_samples : int
+    training : bool, default=True
+        Else of validation and prediction.
+    """
+    of = "iterator_train" if training else "iterator_valid"
+    size: int = net.get_params_for(of).get("batch_size", net.batch_size)
+    return n_samples if size == -1 else size
+
+
 def on_device(dataset: Labelled, device: torch.device) -> Labelled:
-    """Move features and labels to an accelerator when they take little of it.
+    """Move features and labels to an accelerator when they fit there easily.
 
     Steps on features are so short that copying each batch would take longer.
     """

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid
+from torch.nn.functional import logsigmoid
 
 from ..losses import SampleLoss
 from ..processes import Processes
-from .batches import Batch, processes_of
+from .batches import Batch, batch_size_of, processes_of
 from .inference import join, steps
 
 Evidence = dict[str, NDArray[Any]]
@@ -72,25 +72,19 @@ def collect_evidence(
             raw = net.evaluation_step(batch, training=False)
         raw = raw[0] if isinstance(raw, tuple) else raw
         y = torch.as_tensor(y).to(raw.device).long()
-        if takes_logits(net):
-            outputs["losses"] = cross_entropy(raw.float(), y, reduction="none")
-            outputs["predicted"] = raw.argmax(dim=1)
-            if "log_proba" in wanted:
-                outputs["log_proba"] = torch.log_softmax(raw.float(), dim=1)
-        else:
-            log_proba = _log_of_probabilities(net, raw)
-            outputs["losses"] = -log_proba.gather(1, y[:, None])[:, 0]
-            # Two columns, also where a binary classifier's output has one.
-            outputs["predicted"] = log_proba.argmax(dim=1)
-            if "log_proba" in wanted:
-                outputs["log_proba"] = log_proba
+        # Two columns, also where a binary classifier's output has one.
+        log_proba = _log_proba(net, raw)
+        outputs["losses"] = -log_proba.gather(1, y[:, None])
+        outputs["predicted"] = log_proba.argmax(dim=1)
+        if "log_proba" in wanted:
+            outputs["log_proba"] = log_proba
         return {**outputs, "y": y}
 
     processes: Processes = processes_of(net)
     n = len(dataset)
     with processes.together():
         if processes.are_several:
-            share = processes.share(n, _batch_size(net))
+            share = processes.share(n, batch_size_of(net, n, training=False))
             dataset = torch.utils.data.Subset(dataset, share)
         batches = net.get_iterator(dataset, training=False) if len(dataset) else ()
         outputs = steps(batches, step, description=phase, verbose=net.verbose)
@@ -102,7 +96,6 @@ def collect_evidence(
         for name, tensor in results.items()
     }
     evidence["predicted"] = predicted
-    evidence["losses"] = evidence["losses"].reshape(-1, 1)
     return evidence, y
 
 
@@ -130,20 +123,10 @@ def check_in_order(options: Mapping[str, Any], place: str) -> None:
             )
 
 
-def _batch_size(net: Any) -> int:
-    size: int = net.get_params_for("iterator_valid").get("batch_size", net.batch_size)
-    return size
-
-
-def takes_logits(net: Any) -> bool:
-    """Whether a net's module returns logits, by what its criterion takes."""
-    if isinstance(net.criterion_, SampleLoss):
-        return net.criterion_.takes_logits
-    return isinstance(net.criterion_, torch.nn.CrossEntropyLoss)
-
-
-def _log_of_probabilities(net: Any, raw: Tensor) -> Tensor:
-    """Log of what skorch takes for probabilities, if that is what they are."""
+def _log_proba(net: Any, raw: Tensor) -> Tensor:
+    """Log-probabilities by what a net's criterion, or skorch, takes its outputs for."""
+    if isinstance(net.criterion_, SampleLoss | torch.nn.CrossEntropyLoss):
+        return torch.log_softmax(raw.float(), dim=1)
     is_logit = isinstance(net.criterion_, torch.nn.BCEWithLogitsLoss)
     if is_logit and raw.ndim == 1 and net.predict_nonlinearity == "auto":
         # Of a probability near 1, the rest is 0 in single precision.

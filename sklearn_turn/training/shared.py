@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..inputs import Ragged
 from ..losses import SampleLoss
 from ..processes import Processes
-from .batches import Batch, root_and_rows
+from .batches import Batch, batch_size_of, root_and_rows
 from .device import moved, seed_torch
 from .net import Net
 
@@ -147,11 +147,11 @@ class SharedNet(Net):
             return super().get_iterator(dataset, training)
         self._check_same(dataset)
         options = self.get_params_for("iterator_train")
-        size = options.pop("batch_size", self.batch_size)
+        options.pop("batch_size", None)
         options.pop("shuffle", None)
         share = ShareSampler(
             options.pop("sampler"),
-            len(dataset) if size == -1 else size,  # skorch's word for all
+            batch_size_of(self, len(dataset)),
             self.processes,
             options.pop("drop_last", False),
         )

@@ -25,7 +25,7 @@ def rule_of(codes=CODES, **parameters):
 
 def told(proba, max_epochs=20):
     log_proba = np.log(proba)
-    losses = -log_proba[np.arange(40), CODES]
+    losses = -log_proba[np.arange(40), CODES, None]
     net = Told(
         log_proba=log_proba, losses=losses, predicted=np.argmax(log_proba, axis=1)
     )

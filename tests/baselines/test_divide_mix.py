@@ -22,7 +22,8 @@ def rule_of(**parameters):
 
 def told(each):
     each = np.asarray(each)
-    return Told(each=each, losses=each.mean(axis=1), predicted=np.zeros(40, int))
+    losses = each.mean(axis=1, keepdims=True)
+    return Told(each=each, losses=losses, predicted=np.zeros(40, int))
 
 
 def two_opinions():

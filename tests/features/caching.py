@@ -33,6 +33,18 @@ def make(folder, identity="a backbone", width=WIDTH, probe=None, **options):
     return FeatureCache(memory, identity=identity, probe=probe, width=width)
 
 
+def count(cache):
+    """Samples that are stored of the cache's backbone."""
+    query = "SELECT count(*) FROM samples WHERE identity = ?"
+    with cache._database.connection() as db:
+        return db.execute(query, (cache._identity,)).fetchone()[0]
+
+
+def size_of(cache):
+    """Bytes of the file, all backbones together."""
+    return cache._database.file.stat().st_size
+
+
 def read(cache, numbers, width=WIDTH):
     out = np.full((len(numbers), width), UNTOUCHED, dtype=np.float32)
     return cache.read(keys_of(numbers), out), out

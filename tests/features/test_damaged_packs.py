@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from features.caching import (
     check,
+    count,
     database,
     execute,
     features_of,
@@ -27,7 +28,7 @@ def assert_repaired(cache, damaged):
     np.testing.assert_array_equal(~found, np.isin(range(200), damaged))
     assert not check(cache, damaged).any()
     put(cache, range(200))
-    assert len(cache) == 200
+    assert count(cache) == 200
     assert check(cache, range(200)).all()
 
 

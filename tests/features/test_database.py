@@ -18,6 +18,7 @@ from features.caching import (
     put,
     read,
     script,
+    size_of,
 )
 
 from sklearn_turn.exceptions import FeatureCacheError, FeatureCacheWarning
@@ -156,7 +157,7 @@ def test_killed_before_the_commit(tmp_path):
 def test_full_disk_warns_once_and_keeps_what_there_is(tmp_path):
     cache = make(tmp_path)
     put(cache, range(100))
-    limit = cache.nbytes + 50_000
+    limit = size_of(cache) + 50_000
     process = script(
         f"""
         import resource, warnings
@@ -273,7 +274,7 @@ def test_something_else_than_a_database_is_refused(tmp_path):
 def test_a_truncated_file_is_refused(tmp_path, share):
     cache = make(tmp_path)
     put(cache, range(500))
-    os.truncate(database(cache), int(share * cache.nbytes))
+    os.truncate(database(cache), int(share * size_of(cache)))
     with pytest.raises(FeatureCacheError, match="damaged"):
         check(make(tmp_path), range(500))
 

@@ -30,7 +30,7 @@ class Cached:
 def test_estimators_refuse_another_memory_before_any_work(make, images):
     built = []
     model = make(lambda: built.append(1), memory=Cached())
-    with pytest.raises(TypeError, match=r"FeatureMemory.*not <.*Cached"):
+    with pytest.raises(TypeError, match=r"'memory' parameter .*Memory.*Got <.*Cached"):
         model.fit(images.X, images.y)
     assert not built
 

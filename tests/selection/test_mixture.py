@@ -184,16 +184,3 @@ def test_separation_is_ashmans_d():
     )
     expected = np.sqrt(2) * 3 / np.sqrt(1 + 3)
     np.testing.assert_allclose(mixtures.separation, [expected])
-
-
-def test_density_is_that_of_weighted_normal_distributions():
-    mixtures = _random_mixtures(np.random.RandomState(7), 3)
-    mixtures.means[1] = np.nan
-    x = np.linspace(-3, 3, 11)
-    found = mixtures.density(x)
-    assert found.shape == (3, 2, 11)
-    assert np.isnan(found[1]).all()
-    for k in (0, 2):
-        for j in (0, 1):
-            pdf = norm.pdf(x, mixtures.means[k, j], np.sqrt(mixtures.variances[k, j]))
-            np.testing.assert_allclose(found[k, j], mixtures.weights[k, j] * pdf)

@@ -21,6 +21,8 @@ _OURS = {
     *("module", "classes", "device", "warmup_epochs", "layer_decay", "phase"),
     "predict_nonlinearity",
 }
+# Names of the estimators' own callbacks.
+_TAKEN = {"cosine", "order", "cleansing", "rule", "predicted", "checkpoint"}
 
 
 def check_probe_options(parameters: ProbeParameters) -> None:
@@ -180,7 +182,7 @@ def _check_callbacks(name: str, callbacks: Any, has_split: bool) -> None:
                 "'train_split': skorch.dataset.ValidSplit(5, stratified=True)."
             )
     given = {callback_name(entry) for entry in callbacks or []}
-    taken = sorted(given & {"cosine", "order", "cleansing", "rule", "checkpoint"})
+    taken = sorted(given & _TAKEN)
     if taken:
         raise ValueError(
             f"{name} names a callback {taken[0]!r}, as the estimator does; choose "

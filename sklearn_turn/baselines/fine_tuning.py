@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor
+
 from ..base import BaseClassifier
 from ..constructor import COUNT, parameter, with_parameters
 from ..net_options import check_fine_tune_options
 from ..parameters import FineTuneParameters, LossParameters
 from ..steps import fine_tune, fresh_start
 from ..task import Result, Task
+from ..training.batches import RandomOrder
 from ..warm_start import WarmStartParameters
+
+# Labels of a class, of fewer of which it means nothing that it is never predicted.
+_SOME = 20
 
 
 @with_parameters
@@ -23,7 +35,8 @@ class FullFineTuning(
         The paper gives its baselines one epoch more than TURN.
     fft_warmup_epochs : int, default=1
         First epochs, which use cross-entropy: at a fresh head a robust loss has a
-        gradient C^-q times smaller.
+        gradient C^-q times smaller, and classes that were not learned before it begins
+        may be given up, which a warning says.
 
     Attributes
     ----------
@@ -64,5 +77,66 @@ class FullFineTuning(
             n_classes=task.n_classes,
             n_visits=self.fft_epochs - warmup_epochs,
         )
-        net = fine_tune(task, self, start, loss=loss, warmup_epochs=warmup_epochs)
+        predicted = Predicted(task.n_classes)
+        net = fine_tune(
+            task,
+            self,
+            start,
+            loss=loss,
+            warmup_epochs=warmup_epochs,
+            callbacks=[
+                ("order", RandomOrder(task.random_state)),
+                ("predicted", predicted),
+            ],
+        )
+        if getattr(net.criterion_, "may_collapse", False):
+            _warn_of_lost_classes(task, net, predicted.found_.cpu().numpy())
         return Result(net, is_frozen=not self.fft_epochs)
+
+
+class Predicted(Callback):
+    """Which classes a net predicts in the last epoch of training; costs no pass.
+
+    Parameters
+    ----------
+    n_classes : int
+
+    Attributes
+    ----------
+    found_ : Tensor of shape (n_classes,), bool
+    """
+
+    def __init__(self, n_classes: int):
+        self.n_classes = n_classes
+
+    def initialize(self) -> Predicted:
+        self.found_ = torch.ones(self.n_classes, dtype=torch.bool)
+        return self
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        self.found_ = torch.zeros(self.n_classes, dtype=torch.bool, device=net.device)
+
+    def on_batch_end(
+        self,
+        net: Any,
+        training: bool = False,
+        y_pred: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if training and y_pred is not None:
+            self.found_[y_pred.argmax(dim=1)] = True
+
+
+def _warn_of_lost_classes(task: Task, net: Any, found: Any) -> None:
+    counts = np.bincount(task.y, minlength=task.n_classes)
+    lost = np.flatnonzero(~found & (counts >= _SOME))
+    if not len(lost):
+        return
+    names = ", ".join(map(str, task.classes[lost[:10]]))
+    warnings.warn(
+        f"Fine-tuning with {net.criterion_} never predicts {len(lost)} of "
+        f"{task.n_classes} classes: {names}. A robust loss gives up classes that were "
+        "not learned before it begins: raise fft_warmup_epochs, or use loss='ce'.",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -345,3 +345,23 @@ def test_a_loss_that_no_epoch_is_left_for_is_warned_of(make, epochs, blobs):
         clf.fit(blobs.X, blobs.y)
     make(loss="gce", **{epochs: 0}).fit(blobs.X, blobs.y)  # trains on nothing
     make(loss="ce", **{epochs: 1}).fit(blobs.X, blobs.y)
+
+
+def test_classes_that_a_robust_loss_gives_up_are_named():
+    """Of features that tell nothing, the largest class is predicted for all."""
+    X = np.arange(90)[:, None] % 2 * [1.0, -1.0]
+    y = np.repeat(["cat", "dog", "owl"], [50, 25, 15])
+    robust = FullFineTuning(loss="gce", fft_epochs=8, fft_lr=0.1, random_state=0)
+    with pytest.warns(
+        UserWarning, match=r"GCELoss.*never predicts 1 of 3 classes: dog\."
+    ):
+        robust.fit(X, y)
+    assert set(robust.predict(X)) == {"cat"}
+
+
+@pytest.mark.parametrize("n_epochs", [0, 6])
+def test_classes_that_are_learned_are_not_named(n_epochs, recwarn):
+    X, y = make_blobs(120, centers=3, cluster_std=0.5, random_state=0)
+    options = {"fft_epochs": n_epochs, "fft_warmup_epochs": n_epochs // 2}
+    FullFineTuning(loss="gce", **options, random_state=0).fit(X, y)
+    assert not len(recwarn)

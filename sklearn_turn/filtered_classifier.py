@@ -180,7 +180,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         proba = self._predict_training_samples(estimator, X, labels, classes, codes)
         losses = losses_of(proba, codes)
         evidence["losses"] = losses[:, None]
-        if self.cv is None and not (proba[np.arange(len(codes)), codes] < 1).any():
+        certain = not (proba[np.arange(len(codes)), codes] < 1).any()
+        if self.cv is None and certain:
             warnings.warn(
                 "The classifier is certain of each label it was trained on, so that "
                 "none can look wrong. Set cv=5, which judges labels by classifiers "
@@ -190,6 +191,16 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             )
         evidence["log_proba"] = log_of(proba)
         fitted = fit_filter(noise_filter, evidence, labels)
+        whole = evidence_of(noise_filter) == "log_proba"
+        if self.cv is None and whole and fitted.clean_mask_.all() and not certain:
+            warnings.warn(
+                "No label is flagged, by predictions of a classifier for the samples "
+                "that it was trained on, whose labels it may have learned, right or "
+                "wrong. Set cv=5, which judges labels by classifiers that did not see "
+                "them.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         predicted = proba.argmax(axis=1)
         suggested = suggested_codes(fitted, predicted, codes, classes)
         _check_clean_classes(fitted, codes, classes)

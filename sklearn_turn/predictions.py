@@ -47,9 +47,8 @@ def all_columns(
         )
     if np.array_equal(seen, classes):
         return values
-    if values.ndim == 1:  # the decision between two classes
-        if len(classes) == 2:
-            return -values
+    is_binary = values.ndim == 1  # the decision between two classes
+    if is_binary:
         values = np.column_stack([-values, values])
     _, classifier = take_apart(estimator)
     one_vs_one = getattr(classifier, "decision_function_shape", "") == "ovo"
@@ -66,6 +65,8 @@ def all_columns(
         # One of the labelled classes is the true one.
         columns[columns.sum(axis=1) == 0] = 1.0
         columns /= columns.sum(axis=1, keepdims=True)
+    if is_binary and len(classes) == 2:
+        return np.clip((columns[:, 1] - columns[:, 0]) / 2, absent, -absent)
     return columns
 
 

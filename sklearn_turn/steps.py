@@ -163,6 +163,7 @@ def probe_net(
         with torch.no_grad():
             start.head.bias.copy_(torch.from_numpy(frequencies))
     callbacks = callbacks or [("order", RandomOrder(task.random_state))]
+    given = (parameters.lp_params or {}).get("optimizer")
     return make_net(
         task,
         start,
@@ -174,7 +175,10 @@ def probe_net(
             parameters.lp_batch_size
             or _batch_size(len(task.y), steps=24, most=128, least=8)
         ),
-        lr=parameters.lp_lr or _head_lr(start.head.in_features),
+        lr=parameters.lp_lr
+        or converted_rate(
+            _head_lr(start.head.in_features), "adamw", _kind_of(given or "adamw")
+        ),
         optimizer__name="adamw",
         optimizer__weight_decay=0.0,
         phase="probe",

@@ -591,3 +591,39 @@ def test_a_class_that_is_known_but_not_labelled(noise_filter, blobs):
     np.testing.assert_array_equal(clf.clean_mask_, same.clean_mask_)
     np.testing.assert_allclose(clf.predict_proba(blobs.X), same.predict_proba(blobs.X))
     np.testing.assert_array_equal(clf.predict(blobs.X), same.predict(blobs.X))
+
+
+@pytest.mark.parametrize("known", [["cat", "dog"], ["dog", "cat"], ["ant", "fox"]])
+def test_binary_decisions_agree_with_predictions(known, blobs):
+    """Also of a classifier that knows other classes, or in another order."""
+
+    class Fixed(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.array(known)
+            return self
+
+        def decision_function(self, X):
+            return X[:, 0]
+
+        def predict_proba(self, X):
+            right = 1 / (1 + np.exp(-X[:, 0]))
+            return np.column_stack([1 - right, right])
+
+    y = np.array(["cat", "dog"])[blobs.y % 2]
+    if "fox" in known:
+        y = np.array(["cat", "fox"])[blobs.y % 2]
+    clf = NoiseFilteredClassifier(Fixed(), "gmm").fit(blobs.X, y)
+    decision = clf.decision_function(blobs.X)
+    assert decision.shape == (300,)
+    np.testing.assert_array_equal(
+        clf.classes_[(decision > 0).astype(int)],
+        clf.classes_[clf.predict_proba(blobs.X).argmax(axis=1)],
+    )
+    if known == ["cat", "dog"]:
+        np.testing.assert_allclose(decision, blobs.X[:, 0])
+
+
+def test_learned_labels_that_all_look_right_are_told(blobs):
+    trees = RandomForestClassifier(random_state=0)
+    with pytest.warns(CleansingWarning, match="No label is flagged.*Set cv=5"):
+        NoiseFilteredClassifier(trees, "channel").fit(blobs.X, blobs.y)

@@ -832,3 +832,15 @@ def test_one_class_for_all_samples_is_a_collapse(sizes):
         assert not _collapsed(SimpleNamespace(module_=head), task)
         head.bias[0] = 2.0
         assert _collapsed(SimpleNamespace(module_=head), task)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_the_probe_s_rate_is_of_its_optimizer(optimizer, blobs):
+    rates = {}
+    for kind in (LinearProbing, FullFineTuning):
+        count = Count()
+        params = {"optimizer": optimizer, "callbacks": [count]}
+        name = "lp_params" if kind is LinearProbing else "fft_params"
+        kind(**{name: params}, random_state=0).fit(blobs.X, blobs.y)
+        rates[kind] = count.optimizer.param_groups[0]["initial_lr"]
+    assert rates[LinearProbing] == pytest.approx(rates[FullFineTuning])

@@ -149,7 +149,9 @@ class CoTeachingTraining(JointTraining):
 
     def _pick(self, members: list[Any], batch: Batch) -> list[Tensor]:
         """Places in the batch of what each network finds easiest."""
-        n = max(2, round((1 - self.forget_rate) * len(batch.y)))
+        # Rounded at random, lest a low rate come to nothing in small batches.
+        kept = (1 - self.forget_rate) * len(batch.y)
+        n = max(2, int(kept + self.rng.uniform()))
         with guessing(members):
             logits = [logits_of(member, self._view) for member in members]
             losses = [cross_entropy(z, batch.y, reduction="none") for z in logits]

@@ -12,6 +12,9 @@ from ..predictions import log_of
 from ..selection import NoiseChannelFilter
 from ._found import Found
 
+# New labels per class, on average, of which the noise can be estimated anew.
+_MANY = 50
+
 
 def check_new(classifier: Any, X: Any, y: NDArray[Any] | None) -> None:
     """Raise where labels of new samples cannot be judged; called before any pass.
@@ -76,7 +79,9 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
     codes = encode_known(y, classes)
     log_proba = log_of(classifier.predict_proba(X)[:, order])
     channel = _channel_of(classifier)
-    if channel is None:
+    counts = np.bincount(codes, minlength=len(classes))
+    if channel is None or (counts.all() and counts.mean() >= _MANY):
+        # They may have been labelled with more care than those of fit, or with less.
         channel = NoiseChannelFilter().fit(log_proba, y)
         posterior = channel.label_proba_
     else:

@@ -43,9 +43,6 @@ class NoiseSummary:
     interval : tuple of float
         Its lower and upper end: 95 %, if the probabilities are right; see the Notes of
         :func:`noise_summary`.
-    possible_rate : float
-        A share of wrong labels that would explain them about as well, where the filter
-        tells one; ``noise_rate`` elsewhere.
     agreement : float or None
         Share of the given labels that the model predicts, where the filter tells it.
     per_class : DataFrame
@@ -63,7 +60,6 @@ class NoiseSummary:
     n_label_issues: int
     noise_rate: float
     interval: tuple[float, float]
-    possible_rate: float
     agreement: float | None
     per_class: pd.DataFrame
     transition_matrix: pd.DataFrame
@@ -76,11 +72,10 @@ class NoiseSummary:
             f"estimated share of wrong labels: {self.noise_rate:.1%} "
             f"({low:.1%} to {high:.1%} if the model's probabilities are right)",
         ]
-        if not self.n_label_issues and self.possible_rate > max(self.noise_rate, 0.05):
+        if not self.n_label_issues and self.noise_rate < 0.01 and high > 0.05:
             lines.append(
-                f"none is flagged, but {self.possible_rate:.0%} would explain the "
-                "labels about as well: too few samples, or too poor predictions, to "
-                "tell"
+                f"none is flagged, but up to {high:.0%} may be wrong: too few samples, "
+                "or too poor predictions, to tell"
             )
         if self.agreement is not None:
             lines.append(
@@ -129,15 +124,18 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     :math:`\sum_i q_i (1 - q_i)`. The rate r behind these probabilities was estimated
     from the same samples, which widens the interval by :math:`1/\sqrt{1 - \lambda}`;
     :math:`\lambda`, the mean of :math:`q_i (1 - q_i)` divided by r (1 - r), is the
-    share of the information on r that is missing [1]_, counted up to 0.95.
+    share of the information on r that is missing [1]_, counted up to 0.95. The interval
+    of a channel that was not told the rate also holds its
+    ``noise_rate_interval_``, for which the temperature is not taken for known either.
 
-    The interval covers what the probabilities leave open, not what the classifier has
-    wrong: the true rate lies outside in more than 5 % of the cases. The rate is too low
+    The interval covers what the predictions leave open, not what the classifier has
+    wrong: of predictions that are not calibrated, the true rate lies outside in more
+    than 5 % of the cases. The rate is too low
     where a classifier has learned the wrong labels: mistakes that depend on the image,
     as people make them, are partly learned by any. That of the mixture, which parts
     easy from hard samples where all labels are right, too, is no estimate at low noise.
-    Where the channel finds no noise, the upper end is at least the rate that would
-    explain the labels about as well.
+    The scores by which ELRPlus, UNICON and CORES select are no probabilities, and their
+    rate and interval mean little.
 
     The transition matrix is the one the filter estimated, or else counted from
     suggested and given labels. The pairs are counted.
@@ -177,7 +175,6 @@ def noise_summary(estimator: Any) -> NoiseSummary:
         n_label_issues=int(issue.sum()),
         noise_rate=rate,
         interval=(interval[0], interval[1]),
-        possible_rate=_possible_rate(found, rate),
         agreement=getattr(filter_of(found.estimator), "agreement_", None),
         per_class=pd.DataFrame(
             {
@@ -204,13 +201,10 @@ def overall_rate(found: Found) -> tuple[float, float, float]:
     quality = found.quality[found.used]
     groups = np.zeros(len(quality), dtype=np.intp)
     rate, low, high = (float(v[0]) for v in noise_rates(quality, groups, 1))
-    # That none was found does not mean that there is none.
-    return rate, low, max(high, _possible_rate(found, rate))
-
-
-def _possible_rate(found: Found, rate: float) -> float:
-    possible: float = getattr(filter_of(found.estimator), "possible_noise_rate_", rate)
-    return possible
+    fitted = filter_of(found.estimator)
+    # The channel's own, which does not take its temperature for known.
+    least, most = getattr(fitted, "noise_rate_interval_", (rate, rate))
+    return rate, min(low, least), max(high, most)
 
 
 def noise_rates(

@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..labels import encode_known, encode_labels
 from ..validation import checked_input, validated_fit
 from .doubts import warn_of_doubt, warn_of_other_labels, warn_of_unknown_classes
+from .interval import rate_interval
 from .mixture import Floats, Ints
 from .posterior import log_joint_of, log_odds_of, offset_for, posterior_of
 from .protocol import check_log_proba
-from .transition import STRENGTHS, fit_channel
+from .transition import STRENGTHS, Channel, fit_channel, says_little
 
 # No temperature could soften the zeros that forests and nearest neighbours give.
 _LEAST_LOG_PROBA = -35.0
@@ -82,9 +83,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         The labels as given, and the most probable true class of each sample.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
-    possible_noise_rate_ : float
-        A share that explains the labels about as well where none was found, as with few
-        samples; ``noise_rate_`` elsewhere.
+    noise_rate_interval_ : tuple of float
+        Lowest and highest share that explain the labels about as well, with any
+        temperature: a likelihood interval of some 95 %. ``noise_rate_`` twice if told.
     agreement_ : float
         Share of the given labels that are predicted; the others are wrong, or the
         predictions are.
@@ -239,7 +240,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
         self.agreement_ = _agreement(log_proba, codes)
-        self.possible_noise_rate_ = max(self.noise_rate_, channel.possible_rate)
+        self.noise_rate_interval_ = self._interval(channel, log_proba, codes)
         warn_of_other_labels(
             self.transition_matrix_, self.label_proba_.sum(axis=0), self.classes_
         )
@@ -248,11 +249,22 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         )
         # What was not trained predicts one thing.
         if np.ptp(log_proba, axis=0).any():
-            is_told = self.noise_rate is not None
-            warn_of_doubt(
-                channel, codes, flags=not self.clean_mask_.all(), told=is_told
-            )
+            flags = not self.clean_mask_.all()
+            warn_of_doubt(channel, codes, self.noise_rate_interval_, flags=flags)
         return self
+
+    def _interval(
+        self, channel: Channel, log_proba: Floats, codes: Ints
+    ) -> tuple[float, float]:
+        rate = self.noise_rate_
+        if self.noise_rate is not None:
+            return rate, rate
+        low, high = rate_interval(log_proba, codes, channel.temperature)
+        if says_little(channel, codes):
+            # Any rate does, up to that of labels unrelated to what is predicted.
+            shares = np.bincount(codes) / len(codes)
+            low, high = 0.0, float(1.0 - shares @ shares)
+        return min(low, rate), max(high, rate)
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """Probability that the labels of new samples are right.

@@ -16,6 +16,8 @@ from .transition import Channel, says_little
 _BEYOND_CHANCE = 3.0
 # Share of wrong labels that it is worth a warning not to have found, in how many.
 _MANY, _SOME = 0.05, 100
+# Share that is hardly any.
+_FEW = 0.01
 
 
 def warn_of_other_labels(matrix: Floats, sizes: Floats, classes: NDArray[Any]) -> None:
@@ -74,7 +76,9 @@ def warn_of_unknown_classes(
     )
 
 
-def warn_of_doubt(channel: Channel, codes: Ints, *, flags: bool, told: bool) -> None:
+def warn_of_doubt(
+    channel: Channel, codes: Ints, interval: tuple[float, float], *, flags: bool
+) -> None:
     """Warn where predictions do not tell right labels from wrong ones.
 
     Of few samples they never say much.
@@ -84,10 +88,10 @@ def warn_of_doubt(channel: Channel, codes: Ints, *, flags: bool, told: bool) -> 
     channel : Channel
     codes : ndarray of shape (n_samples,), int
         Of the given labels.
+    interval : tuple of float
+        Of the share of wrong labels.
     flags : bool
         Whether any label is flagged.
-    told : bool
-        Whether the noise rate was told, and not estimated.
     """
     if len(codes) < _SOME:
         return
@@ -97,12 +101,12 @@ def warn_of_doubt(channel: Channel, codes: Ints, *, flags: bool, told: bool) -> 
             "chance: wrong ones cannot be told from right ones. Use the input size "
             "the backbone was trained for, another backbone, or more samples."
         )
-    elif channel.possible_rate > _MANY and not flags and not told:
+    elif not flags and interval[0] < _FEW and interval[1] > _MANY:
         _warn(
-            "No label is flagged, but the predictions would also be explained by "
-            f"{channel.possible_rate:.0%} of the labels being wrong: there are too "
-            "few samples, or too poor predictions, to tell. The order of clean_proba_ "
-            "still says which to look at first."
+            f"No label is flagged, but up to {interval[1]:.0%} of the labels may be "
+            "wrong by what is predicted: there are too few samples, or too poor "
+            "predictions, to tell. The order of clean_proba_ still says which to look "
+            "at first."
         )
 
 

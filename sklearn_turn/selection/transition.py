@@ -9,7 +9,7 @@ it is concave; t is searched by the likelihood of held-out labels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -42,8 +42,6 @@ _PULL_UP, _PULL_DOWN, _PULL_PER_SAMPLE = 1.5, 0.5, 1e-4
 # than no noise does. One rate pays for a prior of Beta(1, 8) too, since any rate
 # explains poor predictions about as well as doubts do; of matrices several are tried.
 _RATE_GAIN, _MATRIX_GAIN, _PRIOR = 0.75, 4.0, 7.0
-# Nats by which an explanation may be less likely and not be ruled out.
-_AS_WELL = 2.0
 # Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
 _ENOUGH = 10_000_000
@@ -65,9 +63,6 @@ class Channel:
         Mean log-likelihood of the samples, each by the matrix fitted without it.
     n_iter : int
         Rounds of expectation-maximisation.
-    possible_rate : float
-        Of the channel without noise: a share of wrong labels that explains the labels
-        about as well. 0 for others, and where there is none.
     """
 
     matrices: Floats
@@ -75,7 +70,6 @@ class Channel:
     strength: float
     held_out: float
     n_iter: int
-    possible_rate: float = 0.0
 
 
 def fit_channel(
@@ -136,7 +130,7 @@ def fit_channel(
     none = _without_noise(few, n_folds)
     likely = [c for c in found if _is_likely(c, none, few)]
     if not likely:
-        return replace(none, possible_rate=_possible_rate(found, none, few)), fold
+        return none, fold
     best = likely[-1]
     if few is not blocks:
         best = fit(blocks, best.temperature, best.strength)
@@ -154,20 +148,6 @@ def says_little(channel: Channel, codes: Ints) -> bool:
     """
     by_frequencies = -float(entropy(np.bincount(codes)))
     return len(codes) * (channel.held_out - by_frequencies) < _MATRIX_GAIN
-
-
-def _possible_rate(found: list[Channel], none: Channel, blocks: Blocks) -> float:
-    """Share of wrong labels by which noise explains labels about as well as none."""
-    if says_little(none, blocks.codes):
-        # As any rate does, up to that of labels unrelated to what is predicted.
-        shares = np.bincount(blocks.codes) / len(blocks.codes)
-        return float(1.0 - shares @ shares)
-    best = min(found, key=partial(_penalised, blocks))
-    loss = _penalised(blocks, best) - _penalised(blocks, none)
-    if len(blocks.fold) * loss > _AS_WELL:
-        return 0.0
-    shares = blocks.proba(best.temperature).mean(axis=0)
-    return float(1.0 - shares @ np.diag(best.matrices[-1]))
 
 
 def _is_likely(channel: Channel, none: Channel, blocks: Blocks) -> bool:
@@ -254,7 +234,7 @@ def _without_noise(blocks: Blocks, n_folds: int) -> Channel:
         return np.bincount(blocks.fold, weights=given, minlength=n_folds) / n
 
     found = minimize_scalar(
-        lambda octave: _pull(blocks, octave) - by_fold(octave).sum(),
+        lambda octave: temperature_cost(n, octave) - by_fold(octave).sum(),
         bounds=_OCTAVES[[0, -1]],
         method="bounded",
         options={"xatol": 0.05},
@@ -264,7 +244,7 @@ def _without_noise(blocks: Blocks, n_folds: int) -> Channel:
     fine = np.linspace(octaves[0], octaves[-1], 301)
     likely = CubicSpline(octaves, [by_fold(octave) for octave in octaves])(fine)
     others = likely.sum(axis=1, keepdims=True) - likely
-    best = (others - _pull(blocks, fine)[:, None]).argmax(axis=0)
+    best = (others - temperature_cost(n, fine)[:, None]).argmax(axis=0)
     return Channel(
         matrices=matrices.transpose(1, 2, 0),
         temperature=float(2.0**found.x),
@@ -379,10 +359,11 @@ def _loss(
 
 def _penalised(blocks: Blocks, channel: Channel) -> float:
     """Nats per sample, those for a temperature other than 1 included."""
-    return float(_pull(blocks, np.log2(channel.temperature)) - channel.held_out)
+    cost = temperature_cost(len(blocks.fold), np.log2(channel.temperature))
+    return float(cost - channel.held_out)
 
 
-def _pull(blocks: Blocks, octave: Any) -> Any:
-    """Nats per sample that temperatures cost."""
-    pull = np.where(octave > 0, _PULL_UP, _PULL_DOWN) / len(blocks.fold)
+def temperature_cost(n_samples: int, octave: Any) -> Any:
+    """Nats per sample that temperatures cost, by their logarithm to the base of two."""
+    pull = np.where(octave > 0, _PULL_UP, _PULL_DOWN) / n_samples
     return np.maximum(pull, _PULL_PER_SAMPLE) * octave**2

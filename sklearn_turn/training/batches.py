@@ -102,13 +102,15 @@ class Labelled(torch.utils.data.Dataset):
         return Batch(self.source.__getitems__(indices), self.y[index], index)
 
 
-def root_and_rows(dataset: Any) -> tuple[Any, NDArray[np.intp]]:
+def root_and_rows(dataset: Any, root: Any = None) -> tuple[Any, NDArray[np.intp]]:
     """The dataset a split was taken from, and the positions it was taken from there.
 
     Parameters
     ----------
     dataset : torch Dataset
         A :class:`torch.utils.data.Subset`, of any depth, or any other dataset.
+    root : torch Dataset, default=None
+        A subset that is a dataset of its own.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def root_and_rows(dataset: Any) -> tuple[Any, NDArray[np.intp]]:
     rows : ndarray of int
     """
     rows = np.arange(len(dataset))
-    while isinstance(dataset, torch.utils.data.Subset):
+    while isinstance(dataset, torch.utils.data.Subset) and dataset is not root:
         rows = np.asarray(dataset.indices)[rows]
         dataset = dataset.dataset
     return dataset, rows

@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 from ..exceptions import CleansingWarning
 from ..labels import sorted_classes
@@ -40,6 +45,10 @@ _DECIDED = (
     "kept_counts_",
     "kept_indices_",
 )
+_LEGAL = {
+    "balance": [StrOptions({"min"}), Interval(Real, 1, None, closed="left"), None],
+    "label_correction": [StrOptions({"hard", "soft"}), None],
+}
 # Times a noise rate that another must be to replace it.
 _CLEARLY = 1.1
 
@@ -130,7 +139,7 @@ class Cleansing(RandomOrder):
     """
 
     #: Much of it is large, and made anew at every cleansing.
-    not_resumed = (*RandomOrder.not_resumed, "evidence_")
+    not_resumed = (*RandomOrder.not_resumed, "evidence_", "given_")
 
     def __init__(
         self,
@@ -155,25 +164,12 @@ class Cleansing(RandomOrder):
         self.classes = classes
         self.random_state = random_state
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
         self.filter_ = make_filter(self.noise_filter, None)
         check_noise_filter(self.filter_)
-        balance = self.balance
-        if not (
-            balance is None
-            or balance == "min"
-            or (isinstance(balance, Real) and balance >= 1)
-        ):
-            raise ValueError(
-                f"balance must be 'min', a number of at least 1 or None, not "
-                f"{balance!r}."
-            )
+        given = {name: getattr(self, name) for name in _LEGAL}
+        validate_parameter_constraints(_LEGAL, given, caller_name=type(self).__name__)
         self.classes_ = sorted_classes(self.classes)
-        if self.label_correction not in (None, "hard", "soft"):
-            raise ValueError(
-                "label_correction must be 'hard', 'soft' or None, not "
-                f"{self.label_correction!r}."
-            )
         accelerator = getattr(net, "accelerator", None)
         if getattr(accelerator, "num_processes", 1) > 1:
             raise TypeError(
@@ -202,8 +198,14 @@ class Cleansing(RandomOrder):
                     f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
                     "'losses' follow from 'log_proba', where that is given."
                 )
+        if self.noise_rate is not None and self.refine is None:
+            raise ValueError(
+                f"noise_rate={self.noise_rate!r} has no effect without refine. Tell "
+                "the filter: NoiseChannelFilter(noise_rate=...)."
+            )
         check_in_order(net.get_params(deep=False), type(net).__name__)
         super().on_train_begin(net, **kwargs)
+        self.given_ = X  # may be a part of another dataset, whose rest is not ours
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate
         self.n_passes_ = 0
@@ -233,6 +235,7 @@ class Cleansing(RandomOrder):
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         super().on_train_end(net, **kwargs)
+        self.given_ = None
         if self.label_correction:
             net.targets_ = None
 
@@ -242,7 +245,7 @@ class Cleansing(RandomOrder):
         self.evidence_: Evidence = {}
 
     def _cleanse(self, net: Any, dataset: Any) -> None:
-        root, rows = root_and_rows(dataset)
+        root, rows = root_and_rows(dataset, self.given_)
         # Known before the first epoch only: a partial_fit goes on from another model.
         if len(net.history) == 1 and self.first_evidence is not None:
             y = labels_of(root)

@@ -106,3 +106,16 @@ def test_estimates_the_noise_rate(rate, wide):
     found = clf.history_[-1]["forget_rate"]
     assert abs(found - (y != wide.y_true).mean()) < 0.06
     assert clf.score(wide.X, wide.y_true) > 0.95
+
+
+def test_a_low_rate_counts_in_small_batches_too():
+    rule = CoTeachingTraining(labels_only(CODES), 0.05, 0)
+    rule.epoch_ = 1
+    members = [classifier(0), classifier(1)]
+    batch = Batch(torch.randn(8, 3), torch.from_numpy(CODES[:8]), torch.arange(8))
+    kept = []
+    for _ in range(300):
+        list(rule.terms(members, 0, [batch]))
+        kept.append(len(rule._picks[0]))
+    assert set(kept) == {7, 8}
+    assert abs(np.mean(kept) - 0.95 * 8) < 0.1  # four standard errors

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
@@ -34,6 +35,7 @@ from sklearn_turn.inspection import (
     neighbor_issues,
     noise_summary,
 )
+from sklearn_turn.noise import symmetric
 
 pd = pytest.importorskip("pandas")
 
@@ -257,7 +259,7 @@ def test_new_labels_as_text_are_not_numbers(noise_filter):
     """Of many classes and few labels NumPy compares numbers with text as text."""
     X = np.repeat(50 * np.eye(30), 12, axis=0)
     y = np.repeat(np.arange(30), 12)
-    clf = NoiseFilteredClassifier(LogisticRegression(), noise_filter).fit(X, y)
+    clf = NoiseFilteredClassifier(LogisticRegression(), noise_filter, cv=3).fit(X, y)
     with pytest.raises(ValueError, match="are of two types, '0' and 0"):
         label_issues(clf, X[:18], y[:18].astype(str))
 
@@ -522,3 +524,15 @@ def test_features_of_sparse_rows(blobs):
     assert len(label_issues(clf, X)) == len(blobs.y)
     with pytest.raises(TypeError, match="dense data is required"):
         label_issues(clf, X, features="extract")
+
+
+def test_many_new_labels_are_judged_by_a_channel_of_their_own():
+    """What was labelled with care says nothing of the noise of other labels."""
+    X, t = make_blobs(900, centers=3, n_features=8, cluster_std=1.5, random_state=0)
+    clf = TURNClassifier(fft_epochs=0, random_state=0, device="cpu")
+    clf.fit(X[:450], t[:450])
+    assert clf.noise_filter_.noise_rate_ < 0.01
+    y = symmetric(t[450:], 0.3, random_state=0)
+    found = label_issues(clf, X[450:], y)["is_label_issue"]
+    wrong = y != t[450:]
+    assert (found == wrong).mean() > 0.95

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -527,36 +528,65 @@ def test_certain_labels_are_not_shifted():
     np.testing.assert_allclose(told.label_proba_.sum(axis=1), 1)
 
 
-def test_a_rate_that_is_not_ruled_out_is_told():
-    """By hand: the likelihood of one noise rate for all, beside that of doubts."""
+def _likelihood(log_proba, y, rate, octave):
+    """By hand: of one noise rate for all, less what the temperature costs."""
+    p = np.exp(log_softmax(log_proba / 2**octave, axis=1))[np.arange(len(y)), y]
+    wrong = (1 - p) / (log_proba.shape[1] - 1)
+    cost = (1.5 if octave > 0 else 0.5) * octave**2
+    return np.log((1 - rate) * p + rate * wrong).sum() - cost
+
+
+def _best(log_proba, y, rate):
+    octaves = np.linspace(-4, 3, 141)
+    return max(_likelihood(log_proba, y, rate, octave) for octave in octaves)
+
+
+def test_rates_that_are_not_ruled_out_are_told():
     rng = np.random.RandomState(6)
     y = rng.randint(2, size=1000)
     log_proba = log_softmax(0.5 * np.eye(2)[y] + rng.normal(size=(1000, 2)), axis=1)
-    with pytest.warns(CleansingWarning, match="explained by 10% of the labels"):
+    with pytest.warns(CleansingWarning, match=r"up to \d+% of the labels may be wrong"):
         found = NoiseChannelFilter().fit(log_proba, y)
     assert found.clean_mask_.all()
     assert found.noise_rate_ < 1e-5
     assert found.agreement_ == (log_proba.argmax(axis=1) == y).mean()
-
-    def likelihood(rate, octave):
-        p = np.exp(log_softmax(log_proba / 2**octave, axis=1))[np.arange(1000), y]
-        return np.log((1 - rate) * p + rate * (1 - p)).sum()
-
-    octaves = np.linspace(-3, 3, 61)
-    none = max(likelihood(0, octave) for octave in octaves)
-    rate = found.possible_noise_rate_
-    assert max(likelihood(rate, octave) for octave in octaves) > none - 2
-    NoiseChannelFilter(noise_rate=0.0).fit(log_proba, y)  # told, it is not doubted
+    low, high = found.noise_rate_interval_
+    assert low == 0.0 and high > 0.05
+    top = max(_best(log_proba, y, rate) for rate in np.linspace(0, 0.49, 50))
+    assert _best(log_proba, y, high) > top - 2.01
+    assert high > 0.48 or _best(log_proba, y, 1.15 * high) < top - 1.9
+    told = NoiseChannelFilter(noise_rate=0.0).fit(log_proba, y)  # and not doubted
+    assert told.noise_rate_interval_ == (told.noise_rate_, told.noise_rate_)
 
 
-def test_a_rate_that_is_ruled_out_is_not_told():
+def test_rates_that_are_ruled_out_are_not_told():
     log_proba, _, y = _balanced(np.eye(4), 200)
     found = NoiseChannelFilter().fit(log_proba, y)
-    assert found.possible_noise_rate_ < 0.01
+    assert found.noise_rate_interval_[1] < 0.01
     assert found.agreement_ > 0.99
     noisy, _, y = _balanced(_symmetric(0.3, 4), 200)
-    found = NoiseChannelFilter().fit(noisy, y)
-    assert found.possible_noise_rate_ == found.noise_rate_
+    low, high = NoiseChannelFilter().fit(noisy, y).noise_rate_interval_
+    assert 0.2 < low < 0.3 < high < 0.4
+    top = max(_best(noisy, y, rate) for rate in np.linspace(0.2, 0.4, 41))
+    for end, beyond in ((low, 0.85 * low), (high, 1.15 * high)):
+        assert _best(noisy, y, end) > top - 2.01
+        assert _best(noisy, y, beyond) < top - 1.9
+
+
+def test_the_interval_holds_the_share_of_wrong_labels():
+    """Of calibrated predictions, in 95 of 100 draws or so."""
+    inside = 0
+    for seed in range(60):
+        rng = np.random.RandomState(seed)
+        t = rng.randint(3, size=200)
+        y = np.where(rng.rand(200) < 0.1, (t + rng.randint(1, 3, 200)) % 3, t)
+        z = 1.5 * (1.5 * np.eye(3)[t] + rng.normal(size=(200, 3)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CleansingWarning)
+            found = NoiseChannelFilter().fit(log_softmax(z, axis=1), y)
+        low, high = found.noise_rate_interval_
+        inside += low <= (y != t).mean() <= high
+    assert inside >= 52
 
 
 def test_of_classes_predicted_alike_each_counts_in_part():
@@ -580,4 +610,4 @@ def test_predictions_that_say_nothing_rule_out_no_noise_rate():
         found = NoiseChannelFilter().fit(log_proba, y)
     assert found.clean_mask_.all()
     shares = np.bincount(y) / 150
-    assert found.possible_noise_rate_ == pytest.approx(1 - (shares**2).sum())
+    assert found.noise_rate_interval_ == (0.0, pytest.approx(1 - (shares**2).sum()))

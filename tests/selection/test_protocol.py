@@ -95,6 +95,7 @@ class Recorder(BaseEstimator):
         return self
 
 
+@pytest.mark.filterwarnings("ignore:No label is flagged")
 @pytest.mark.parametrize("kind", ["losses", "log_proba", "features"])
 def test_a_filter_is_given_the_evidence_it_asks_for(kind, blobs):
     model = LogisticRegression()

@@ -403,7 +403,7 @@ def test_a_filter_is_given_what_it_asks_for_and_the_labels(evidence, numbered):
 @pytest.mark.parametrize("balance", ["max", 0.5, [1]], ids=str)
 def test_a_balance_that_is_none(balance, numbered):
     net = spy_net(callbacks=[Cleansing(balance=balance)])
-    with pytest.raises(ValueError, match="balance must be 'min', a number"):
+    with pytest.raises(ValueError, match="'balance' parameter of Cleansing must be"):
         net.fit(*numbered)
 
 
@@ -722,7 +722,7 @@ def test_first_evidence_that_is_not_enough_is_named(
 
 
 def test_unknown_correction_is_refused(numbered):
-    with pytest.raises(ValueError, match="label_correction must be"):
+    with pytest.raises(ValueError, match="'label_correction' parameter of"):
         one_step(numbered, Cleansing(label_correction="maybe"))
 
 
@@ -756,4 +756,23 @@ def test_correction_needs_batches_that_tell_their_samples(numbered):
 def test_classes_that_are_too_few_for_the_codes(numbered):
     net = spy_net(callbacks=[Cleansing(classes=["ant", "bee"])])
     with pytest.raises(ValueError, match="the code 2, but classes are 2: pass every"):
+        net.fit(*numbered)
+
+
+def test_a_part_of_a_dataset_is_all_there_is(numbered):
+    """What a user keeps for a test is not filtered, as that of a train_split is."""
+    X, y = numbered
+    whole = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    part = torch.utils.data.Subset(whole, list(range(200)))
+    cleansing = Cleansing(balance=None, random_state=0)
+    net = spy_net(callbacks=[cleansing], max_epochs=2).fit(part, y=None)
+    assert cleansing.noise_filter_.class_counts_.sum() == 200
+    assert cleansing.losses_.shape == (200,)
+    assert set(net.module_.trained) <= set(range(200))
+    assert cleansing.given_ is None
+
+
+def test_a_rate_without_refinement_is_refused(numbered):
+    net = spy_net(callbacks=[Cleansing("channel", noise_rate=0.2)])
+    with pytest.raises(ValueError, match=r"no effect without refine.*NoiseChannel"):
         net.fit(*numbered)

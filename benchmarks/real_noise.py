@@ -98,10 +98,7 @@ def report(size: str) -> str:
         "images, by what it did to TURN. Precision, recall and average precision (AP) "
         'are of finding wrong labels. "TURN, paper" is Algorithm 1 with the guards of '
         'the library, "TURN" the default, and "TURN, no cleansing" fine-tunes from the '
-        "probe on all labels. "
-        "Symmetric and asymmetric noise is drawn otherwise, by the same law, since "
-        "2026-11-28: of older results the wrong labels are others than of newer ones "
-        "with the same seed.",
+        "probe on all labels.",
     ]
     machines = set()
     for backbone, noise in product(BACKBONES, NOISES):

@@ -89,8 +89,12 @@ class FullFineTuning(
                 ("predicted", predicted),
             ],
         )
-        if getattr(net.criterion_, "may_collapse", False):
-            _warn_of_lost_classes(task, net, predicted.found_.cpu().numpy())
+        is_robust = getattr(net.criterion_, "may_collapse", False)
+        if is_robust and self.fft_epochs > warmup_epochs:
+            processes, own = task.runtime.processes, predicted.found_.numpy()
+            found = np.any(processes.exchange("classes predicted", own), axis=0)
+            if processes.rank == 0:
+                _warn_of_lost_classes(task, net, found)
         return Result(net, is_frozen=not self.fft_epochs)
 
 
@@ -125,6 +129,9 @@ class Predicted(Callback):
     ) -> None:
         if training and y_pred is not None:
             self.found_[y_pred.argmax(dim=1)] = True
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        self.found_ = self.found_.cpu()  # pickles must load where there is no GPU
 
 
 def _warn_of_lost_classes(task: Task, net: Any, found: Any) -> None:

@@ -103,8 +103,9 @@ def label_issues(
     -----
     New labels are judged by a channel that is fitted to the predictions for them, where
     they are of all classes and, on average, 50 or more of each: they may be better than
-    those of ``fit``, or worse. Fewer of them, even a single one, are judged by the
-    channel of ``fit``, where the estimator has a
+    those of ``fit``, or worse. A channel of ``fit`` lends its settings, but for a rate
+    that it was told. Fewer labels, even a single one, are judged by the channel of
+    ``fit`` itself, where the estimator has a
     :class:`~sklearn_turn.NoiseChannelFilter`; without one, they must be of all classes,
     and should be many. The mixture of ``fit`` is not used: losses of samples that were
     trained on, and of others, are not of the same size.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from ..labels import encode_known
 from ..predictions import log_of
@@ -82,7 +83,8 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
     counts = np.bincount(codes, minlength=len(classes))
     if channel is None or (counts.all() and counts.mean() >= _MANY):
         # They may have been labelled with more care than those of fit, or with less.
-        channel = NoiseChannelFilter().fit(log_proba, y)
+        own = NoiseChannelFilter() if channel is None else clone(channel)
+        channel = own.set_params(noise_rate=None).fit(log_proba, y)
         posterior = channel.label_proba_
     else:
         posterior = channel.label_proba(log_proba, y)

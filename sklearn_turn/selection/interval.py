@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 from scipy.special import log_softmax
 
 from .mixture import Floats, Ints
@@ -14,9 +15,11 @@ _AS_WELL = 2.0
 # that of so many, which is wider, and narrow enough.
 _ENOUGH = 300_000
 # Noise rates tried, and logarithms to the base of two of the temperatures, from that of
-# the fitted channel on.
-_N_RATES, _LEAST = 60, 1e-3
+# the fitted channel on; between them the likelihood is interpolated, so many times as
+# finely.
+_RATES, _LEAST = 60, 1e-3
 _OCTAVES = np.arange(-4.0, 3.25, 0.25)
+_FINER = 20
 
 
 def rate_interval(
@@ -40,18 +43,30 @@ def rate_interval(
     -------
     low, high : float
     """
-    step = max(1, log_proba.size // _ENOUGH)
-    some, given = log_proba[::step], codes[::step]
-    n, n_classes = some.shape
-    rates = np.r_[0.0, np.geomspace(_LEAST, 1.0 - 1.0 / n_classes, _N_RATES)]
-    likely = np.full(len(rates), -np.inf)
-    for octave in np.log2(temperature) + _OCTAVES:
-        log_right = log_softmax(some / 2.0**octave, axis=1)[np.arange(n), given]
+    if log_proba.size > _ENOUGH:
+        drawn = np.random.RandomState(0).permutation(len(log_proba))
+        drawn = drawn[: max(1, _ENOUGH // log_proba.shape[1])]
+        log_proba, codes = log_proba[drawn], codes[drawn]
+    n, n_classes = log_proba.shape
+    rates = np.geomspace(_LEAST, 1.0 - 1.0 / n_classes, _RATES)
+    octaves = np.log2(temperature) + _OCTAVES
+    likely = np.empty((len(octaves), 1 + _RATES))
+    for row, octave in zip(likely, octaves, strict=True):
+        log_right = log_softmax(log_proba / 2.0**octave, axis=1)[np.arange(n), codes]
         right = np.exp(log_right)
         wrong = (1.0 - right) / (n_classes - 1)
         # Without noise the logarithm is known, also where the probability is 0.
-        mean = [log_right.mean()]
-        mean += [np.log(right + r * (wrong - right)).mean() for r in rates[1:]]
-        likely = np.maximum(likely, mean - temperature_cost(n, octave))
-    ruled_in = rates[n * (likely.max() - likely) <= _AS_WELL]
-    return float(ruled_in.min()), float(ruled_in.max())
+        row[0] = log_right.mean()
+        row[1:] = [np.log(right + rate * (wrong - right)).mean() for rate in rates]
+        row -= temperature_cost(n, octave)
+    best = n * CubicSpline(octaves, likely)(_finely(octaves)).max(axis=0)
+    logs = _finely(np.log(rates))
+    of_rates = CubicSpline(np.log(rates), best[1:])(logs)
+    least = max(best[0], of_rates.max()) - _AS_WELL
+    ruled_in = np.exp(logs[of_rates >= least])
+    low = 0.0 if best[0] >= least else float(ruled_in.min())
+    return low, float(ruled_in.max(initial=low))
+
+
+def _finely(grid: Floats) -> Floats:
+    return np.linspace(grid[0], grid[-1], _FINER * (len(grid) - 1) + 1)

@@ -205,7 +205,8 @@ class Cleansing(RandomOrder):
             )
         check_in_order(net.get_params(deep=False), type(net).__name__)
         super().on_train_begin(net, **kwargs)
-        self.given_ = X  # may be a part of another dataset, whose rest is not ours
+        # A part of another dataset, whose rest is not ours.
+        self.given_ = X if isinstance(X, torch.utils.data.Subset) else None
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate
         self.n_passes_ = 0

@@ -536,3 +536,14 @@ def test_many_new_labels_are_judged_by_a_channel_of_their_own():
     found = label_issues(clf, X[450:], y)["is_label_issue"]
     wrong = y != t[450:]
     assert (found == wrong).mean() > 0.95
+
+
+def test_a_channel_of_their_own_has_the_settings_of_that_of_fit(blobs):
+    told = NoiseChannelFilter(tau=0.85, noise_rate=0.2)
+    clf = NoiseFilteredClassifier(LogisticRegression(), told, cv=3)
+    clf.fit(blobs.X[:100], blobs.y[:100])
+    X, y = blobs.X[100:], blobs.y[100:]
+    issues = label_issues(clf, X, y)
+    expected = NoiseChannelFilter(tau=0.85).fit(np.log(clf.predict_proba(X)), y)
+    np.testing.assert_allclose(issues["label_quality"], expected.clean_proba_)
+    np.testing.assert_array_equal(issues["is_label_issue"], ~expected.clean_mask_)

@@ -11,9 +11,9 @@ from .transition import temperature_cost
 
 # Nats by which an explanation may be less likely than the best and not be ruled out.
 _AS_WELL = 2.0
-# Entries of log-probabilities by which that is decided: of more samples the interval is
-# that of so many, which is wider, and narrow enough.
-_ENOUGH = 300_000
+# Entries of log-probabilities by which that is decided, and samples whatever the number
+# of classes: of more, the interval is that of so many, which is wider.
+_ENOUGH, _AT_LEAST = 300_000, 3_000
 # Noise rates tried, and logarithms to the base of two of the temperatures, from that of
 # the fitted channel on; between them the likelihood is interpolated, so many times as
 # finely.
@@ -43,9 +43,9 @@ def rate_interval(
     -------
     low, high : float
     """
-    if log_proba.size > _ENOUGH:
-        drawn = np.random.RandomState(0).permutation(len(log_proba))
-        drawn = drawn[: max(1, _ENOUGH // log_proba.shape[1])]
+    most = max(_AT_LEAST, _ENOUGH // log_proba.shape[1])
+    if len(log_proba) > most:
+        drawn = np.random.RandomState(0).permutation(len(log_proba))[:most]
         log_proba, codes = log_proba[drawn], codes[drawn]
     n, n_classes = log_proba.shape
     rates = np.geomspace(_LEAST, 1.0 - 1.0 / n_classes, _RATES)

@@ -60,7 +60,8 @@ class Cleansing(RandomOrder):
     evaluation mode and in index order; a noise filter finds the clean labels; the
     epoch then visits a class-balanced draw from these (TURN, Step 2-1). The net must
     not set a sampler of its own. Samples that a ``train_split`` sets aside are
-    filtered like all others and never trained on.
+    filtered like all others and never trained on; what a ``Subset`` given to ``fit``
+    leaves out is neither.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ from .exceptions import SkippedImageWarning
 from .features import extract_features
 from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
 from .inputs.readable import find_readable
-from .labels import check_labels, encode_labels, plain_labels
+from .labels import check_labels, encode_labels, own_index, plain_labels
 from .nets import Start
 from .parameters import ClassifierParameters, FineTuneParameters
 from .processes import Processes, fitted_together
@@ -61,6 +61,8 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
     classes_ : ndarray of shape (n_classes,)
     given_labels_ : ndarray of shape (n_samples,)
         The labels as given to ``fit``.
+    sample_index_ : ndarray of shape (n_samples,)
+        Index of ``y``, or of ``X``, where pandas gives it one of its own; else absent.
     skipped_ : ndarray of int
         Positions of samples left out because they could not be read.
     input_shape_ : tuple or None
@@ -117,6 +119,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             self._forget()
         self._check_parameters()
         runtime = Runtime.of(self, together=True)
+        index = own_index(y, X)
         y = plain_labels(y)
         source, classes, codes, used = self._check_data(X, y)
         if earlier is not None:
@@ -154,7 +157,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
                 let_go(self, error)
                 raise
         # A copy: the caller may correct y in place.
-        self._publish(X, np.array(y).ravel(), task, result, used)
+        self._publish(X, np.array(y).ravel(), task, result, used, index)
         return self
 
     def _train(
@@ -246,7 +249,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             self.__dict__.pop(name, None)
 
     def _publish(
-        self, X: Any, y: NDArray[Any], task: Task, result: Result, used: Mask
+        self, X: Any, y: Any, task: Task, result: Result, used: Mask, index: Any
     ) -> None:
         """Set all fitted attributes at once."""
         self._forget()
@@ -261,6 +264,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             "_is_raw": task.source.is_raw,
             "_backbone_name": name_of(self.backbone),
         }
+        published |= {} if index is None else {"sample_index_": index}
         if task.source.is_raw:
             like: Any = task.source.load([0])
             published["_raw_type"] = like.numpy().dtype.name

@@ -13,16 +13,16 @@ from sklearn.base import (
     MetaEstimatorMixin,
     clone,
 )
-from sklearn.model_selection import check_cv
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from .constructor import SHARE
 from .exceptions import CleansingWarning
-from .labels import encode_labels, label_vector
-from .predictions import all_columns, log_of, losses_of
+from .labels import class_names, encode_labels, label_vector, own_index
+from .predictions import all_columns, log_of, losses_of, predict_training_samples
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
@@ -42,6 +42,7 @@ _FITTED = (
     "clean_mask_",
     "clean_proba_",
     "given_labels_",
+    "sample_index_",
     "suggested_labels_",
 )
 
@@ -68,18 +69,23 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     estimator : classifier with ``predict_proba``, default=None
         Cloned for each fit. None is
         :class:`~sklearn.linear_model.LogisticRegression` behind a
-        :class:`~sklearn.preprocessing.StandardScaler`.
-    noise_filter : {"gmm", "channel"} or estimator, default=None
-        None is "gmm", :class:`GMMNoiseFilter`; for filters of one's own see
-        :mod:`sklearn_turn.selection.protocol`. A filter of features is given X
+        :class:`~sklearn.preprocessing.StandardScaler`, with ``C`` one over the number
+        of features, which keeps it from learning wrong labels by heart.
+    noise_filter : {"channel", "gmm"} or estimator, default="channel"
+        :class:`NoiseChannelFilter`, :class:`GMMNoiseFilter`, or a filter of your own
+        (:mod:`sklearn_turn.selection.protocol`). A filter of features is given X
         itself, which must then be a numeric array of two dimensions.
-    cv : int, cross-validation splitter or None, default=None
-        None takes the predictions for the training samples themselves, which suits
-        models that cannot memorise them. With a value, each prediction comes from a
-        model that did not see the sample, as in
-        :func:`~sklearn.model_selection.cross_val_predict`: needed for trees,
-        nearest neighbours and other models that memorise, and better for "channel".
-        Every sample must be in one test fold.
+    tau : float in [0, 1], default=None
+        A label is clean when its clean probability is greater. None is the filter's
+        own threshold: 0.8 for "channel", 0.6 for "gmm". No effect on an estimator,
+        which has its own.
+    cv : int, cross-validation splitter or None, default=5
+        Each sample is predicted by a model that did not see it, as in
+        :func:`~sklearn.model_selection.cross_val_predict`. Every sample must be in one
+        test fold; an integer is lowered to the size of the largest class. None takes
+        the predictions of one model for its own training samples, which saves the fits
+        of the folds and only suits models that cannot learn labels by heart: no trees,
+        no nearest neighbours, no wide features.
 
     Attributes
     ----------
@@ -95,6 +101,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     clean_proba_ : ndarray of shape (n_samples,), float64
     given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
         The labels as given, and as they should be.
+    sample_index_ : ndarray of shape (n_samples,)
+        Index of ``y``, or of ``X``, where pandas gives it one of its own; else absent.
     n_features_in_ : int
         When the classifier has it.
 
@@ -112,15 +120,22 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
-        "noise_filter": [StrOptions({"gmm", "channel"}), HasMethods(["fit"]), None],
+        "noise_filter": [StrOptions({"gmm", "channel"}), HasMethods(["fit"])],
+        "tau": [SHARE, None],
         "cv": ["cv_object"],
     }
 
     def __init__(
-        self, estimator: Any = None, noise_filter: Any = None, *, cv: Any = None
+        self,
+        estimator: Any = None,
+        noise_filter: Any = "channel",
+        *,
+        tau: float | None = None,
+        cv: Any = 5,
     ):
         self.estimator = estimator
         self.noise_filter = noise_filter
+        self.tau = tau
         self.cv = cv
 
     @validated_meta_fit
@@ -167,8 +182,9 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 "images, put a FeatureExtractor before: "
                 "make_pipeline(FeatureExtractor(...), NoiseFilteredClassifier())."
             )
-        noise_filter = make_filter(self.noise_filter, None)
+        noise_filter = make_filter(self.noise_filter, self.tau)
         check_noise_filter(noise_filter)
+        index = own_index(y, X)
         labels = label_vector(y, warn=True)
         check_classification_targets(labels)
         classes, codes = encode_labels(labels)
@@ -176,8 +192,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         evidence = {}
         if evidence_of(noise_filter) == "features":
             evidence["features"] = _numeric(X)
-        estimator = self._default_or_clone()
-        proba = self._predict_training_samples(estimator, X, labels, classes, codes)
+        estimator = self._default_or_clone(X)
+        proba = predict_training_samples(estimator, X, labels, self.cv)
         losses = losses_of(proba, codes)
         evidence["losses"] = losses[:, None]
         certain = not (proba[np.arange(len(codes)), codes] < 1).any()
@@ -213,53 +229,21 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self.clean_proba_ = fitted.clean_proba_
         self.given_labels_ = labels.copy()  # the caller may correct y in place
         self.suggested_labels_ = classes[suggested]
+        if index is not None:
+            self.sample_index_ = index
         return self
 
-    def _predict_training_samples(
-        self,
-        estimator: Any,
-        X: Any,
-        labels: NDArray[Any],
-        classes: NDArray[Any],
-        codes: Ints,
-    ) -> Floats:
-        if self.cv is None:
-            fitted = clone(estimator).fit(X, labels)
-            return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
-        splitter = check_cv(self.cv, labels, classifier=True)
-        folds = list(splitter.split(X, labels))
-        for train, _ in folds:
-            absent = np.setdiff1d(codes, codes[train])
-            if len(absent):
-                raise ValueError(
-                    f"A fold of cv={self.cv!r} has no training sample of "
-                    f"{_names(classes[absent])}, so that their labels cannot be "
-                    "checked. Give each class two samples or more, shuffle the "
-                    "splitter, or set cv=None."
-                )
-        tested = np.concatenate([test for _, test in folds])
-        if not np.array_equal(np.sort(tested), np.arange(len(codes))):
-            raise ValueError(
-                f"The test folds of cv={self.cv!r} must hold each sample once. Use "
-                "KFold, StratifiedKFold or another splitter that makes a partition."
-            )
-        # Not cross_val_predict, which gives the estimator codes in place of the labels
-        # and expects their order in its columns.
-        parts = []
-        for train, test in folds:
-            fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
-            part = fitted.predict_proba(_safe_indexing(X, test))
-            parts.append(all_columns(fitted, part, classes, absent=0.0))
-        return np.concatenate(parts)[np.argsort(tested)]
-
-    def _default_or_clone(self) -> Any:
+    def _default_or_clone(self, X: Any) -> Any:
         if self.estimator is not None:
             return clone(self.estimator)
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        # Logits of standardised features are then of order 1 beforehand, however many
+        # features there are.
+        C = 1 / max(1, np.shape(X)[1]) if np.ndim(X) == 2 else 1.0
+        return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
 
     @property
     def n_features_in_(self) -> int:
@@ -359,21 +343,13 @@ def _check_clean_classes(fitted: Any, codes: Ints, classes: NDArray[Any]) -> Non
     name = type(fitted).__name__
     if len(clean) == 1:
         raise ValueError(
-            f"{name} selected samples of {_names(classes[clean])} only, so that no "
-            "classifier can be fitted. Lower its threshold, or use "
+            f"{name} selected samples of {class_names(classes[clean])} only, so that "
+            "no classifier can be fitted. Lower its threshold, or use "
             "noise_filter='gmm', which keeps samples of every class."
         )
     warnings.warn(
-        f"{name} selected no sample of {_names(classes[lost])}: they are never "
+        f"{name} selected no sample of {class_names(classes[lost])}: they are never "
         "predicted, and their probability is 0.",
         CleansingWarning,
         stacklevel=3,
-    )
-
-
-def _names(labels: NDArray[Any]) -> str:
-    names = list(map(repr, labels.tolist()))
-    more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
-    return ("class " if len(names) == 1 else "classes ") + (
-        ", ".join(names[:10]) + more
     )

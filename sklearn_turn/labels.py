@@ -131,6 +131,31 @@ def label_vector(y: Any, name: str = "y", *, warn: bool = False) -> NDArray[Any]
     return labels
 
 
+def own_index(*samples: Any) -> NDArray[Any] | None:
+    """Index of the first pandas object that has one of its own.
+
+    Parameters
+    ----------
+    *samples : Series, DataFrame or anything else
+        Labels or samples.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        Its text, where an entry is neither number, text nor date. None where rows are
+        counted from 0, or nothing is of pandas.
+    """
+    for rows in samples:
+        if not hasattr(rows, "iloc"):
+            continue
+        index: NDArray[Any] = np.asarray(rows.index)
+        if index.dtype.kind == "O" and not all(isinstance(v, str) for v in index):
+            index = np.array([str(value) for value in index], dtype=object)
+        if not np.array_equal(index, np.arange(len(index))):
+            return index
+    return None
+
+
 def encode_known(
     labels: NDArray[Any],
     classes: NDArray[Any],
@@ -171,6 +196,15 @@ def sorted_classes(classes: ArrayLike | None) -> NDArray[Any] | None:
             "the dataset stand for: make both with np.unique(y, return_inverse=True)."
         )
     return labels
+
+
+def class_names(labels: NDArray[Any]) -> str:
+    """Classes as a message names them, at most ten."""
+    names = list(map(repr, labels.tolist()))
+    more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
+    return ("class " if len(names) == 1 else "classes ") + (
+        ", ".join(names[:10]) + more
+    )
 
 
 def _kind(label: Any) -> type:

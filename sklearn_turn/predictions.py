@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing
 
+from .labels import class_names, encode_labels
 from .pipelines import take_apart
 from .selection.mixture import Floats, Ints
 
@@ -68,6 +73,66 @@ def all_columns(
     if is_binary and len(classes) == 2:
         return np.clip((columns[:, 1] - columns[:, 0]) / 2, absent, -absent)
     return columns
+
+
+def predict_training_samples(
+    estimator: Any, X: Any, labels: NDArray[Any], cv: Any
+) -> Floats:
+    """Class probabilities of samples that a classifier is trained on.
+
+    Parameters
+    ----------
+    estimator : classifier with ``predict_proba``
+        Cloned for each fit.
+    X : samples
+        As the estimator takes them.
+    labels : ndarray of shape (n_samples,)
+    cv : int, cross-validation splitter or None
+        None predicts by one model that saw them. Else each is predicted by a model that
+        did not; an integer is lowered to the size of the largest class.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        Columns in the order of the sorted labels.
+
+    Raises
+    ------
+    ValueError
+        If a fold leaves a class without training samples, or the test folds are no
+        partition of the samples.
+    """
+    classes, codes = encode_labels(labels)
+    if cv is None:
+        fitted = clone(estimator).fit(X, labels)
+        return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
+    asked = cv
+    if isinstance(cv, Integral):
+        cv = max(2, min(int(cv), int(np.bincount(codes).max())))
+    folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
+    for train, _ in folds:
+        absent = np.setdiff1d(codes, codes[train])
+        if len(absent):
+            raise ValueError(
+                f"A fold of cv={asked!r} has no training sample of "
+                f"{class_names(classes[absent])}, so that their labels cannot be "
+                "checked. Give each class two samples or more, shuffle the "
+                "splitter, or set cv=None."
+            )
+    tested = np.concatenate([test for _, test in folds])
+    if not np.array_equal(np.sort(tested), np.arange(len(codes))):
+        raise ValueError(
+            f"The test folds of cv={asked!r} must hold each sample once. Use "
+            "KFold, StratifiedKFold or another splitter that makes a partition."
+        )
+    # Not cross_val_predict, which gives the estimator codes in place of the labels and
+    # expects their order in its columns.
+    parts = []
+    for train, test in folds:
+        fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
+        part = fitted.predict_proba(_safe_indexing(X, test))
+        parts.append(all_columns(fitted, part, classes, absent=0.0))
+    return np.concatenate(parts)[np.argsort(tested)]
 
 
 def log_of(proba: Floats) -> Floats:

@@ -215,6 +215,7 @@ class TURNClassifier(
         cleansing = Cleansing(
             noise_filter,
             every_epoch=self.cleansing == "epoch",
+            warmup_epochs=0,
             balance=rule["balance"],
             label_correction=rule["label_correction"],
             classes=task.classes,

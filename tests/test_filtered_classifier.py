@@ -49,7 +49,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
 
 def test_rows_that_are_flagged_are_dropped(blobs, monkeypatch):
     monkeypatch.setattr(Recorder, "rows", [])
-    clf = NoiseFilteredClassifier(Recorder()).fit(blobs.X, blobs.y)
+    clf = NoiseFilteredClassifier(Recorder(), cv=None).fit(blobs.X, blobs.y)
     first, last = Recorder.rows
     np.testing.assert_array_equal(first, blobs.X)
     np.testing.assert_array_equal(last, blobs.X[clf.clean_mask_])
@@ -58,7 +58,7 @@ def test_rows_that_are_flagged_are_dropped(blobs, monkeypatch):
 
 def test_final_classifier_is_the_one_fitted_by_hand(blobs):
     base = LogisticRegression()
-    clf = NoiseFilteredClassifier(base).fit(blobs.X, blobs.y)
+    clf = NoiseFilteredClassifier(base, "gmm", cv=None).fit(blobs.X, blobs.y)
     proba = clone(base).fit(blobs.X, blobs.y).predict_proba(blobs.X)
     losses = -np.log(proba[np.arange(300), blobs.y])
     np.testing.assert_allclose(clf.losses_, losses)
@@ -98,10 +98,10 @@ def test_labels_may_be_strings(blobs):
 )
 def test_memorising_classifiers_need_cv(memoriser, blobs):
     with pytest.warns(CleansingWarning, match="certain of each label.*cv=5"):
-        blind = NoiseFilteredClassifier(memoriser).fit(blobs.X, blobs.y)
+        blind = NoiseFilteredClassifier(memoriser, cv=None).fit(blobs.X, blobs.y)
     assert blind.clean_mask_.all()
     cv = StratifiedKFold(5, shuffle=True, random_state=0)
-    sighted = NoiseFilteredClassifier(memoriser, cv=cv).fit(blobs.X, blobs.y)
+    sighted = NoiseFilteredClassifier(memoriser, "gmm", cv=cv).fit(blobs.X, blobs.y)
     found = ~sighted.clean_mask_
     assert found[blobs.is_wrong].mean() > 0.7
     assert blobs.is_wrong[found].mean() > blobs.is_wrong.mean() + 0.1
@@ -123,7 +123,7 @@ def test_cv_losses_come_from_models_that_did_not_see_the_sample(blobs):
 def test_the_classifier_is_given_the_users_labels(cv, blobs):
     y = np.array(["red", "green", "blue"])[blobs.y]
     weighted = LogisticRegression(class_weight={"red": 1, "green": 2, "blue": 3})
-    clf = NoiseFilteredClassifier(weighted, cv=cv).fit(blobs.X, y)
+    clf = NoiseFilteredClassifier(weighted, "gmm", cv=cv).fit(blobs.X, y)
     assert clf.clean_mask_[~blobs.is_wrong].mean() > 0.9
 
 
@@ -626,4 +626,56 @@ def test_binary_decisions_agree_with_predictions(known, blobs):
 def test_learned_labels_that_all_look_right_are_told(blobs):
     trees = RandomForestClassifier(random_state=0)
     with pytest.warns(CleansingWarning, match="No label is flagged.*Set cv=5"):
-        NoiseFilteredClassifier(trees, "channel").fit(blobs.X, blobs.y)
+        NoiseFilteredClassifier(trees, "channel", cv=None).fit(blobs.X, blobs.y)
+
+
+def test_by_default_labels_are_judged_out_of_fold_by_the_channel(blobs):
+    clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=1000))
+    proba = cross_val_predict(model, blobs.X, blobs.y, cv=5, method="predict_proba")
+    expected = NoiseChannelFilter().fit(np.log(proba), blobs.y)
+    np.testing.assert_array_equal(clf.clean_mask_, expected.clean_mask_)
+    np.testing.assert_allclose(clf.clean_proba_, expected.clean_proba_, atol=1e-6)
+
+
+def test_by_default_wide_features_are_not_learned_by_heart():
+    X, y = make_blobs(400, n_features=150, centers=4, cluster_std=14, random_state=0)
+    y_noisy = symmetric(y, 0.3, random_state=0)
+    wrong = y != y_noisy
+    found = ~NoiseFilteredClassifier().fit(X, y_noisy).clean_mask_
+    plain = LogisticRegression(max_iter=1000)
+    loose = ~NoiseFilteredClassifier(plain).fit(X, y_noisy).clean_mask_
+    assert found[wrong].mean() > 0.8
+    assert wrong[found].mean() > 0.8
+    assert wrong[found].mean() > wrong[loose].mean() + 0.1
+
+
+def test_folds_are_at_most_as_many_as_the_largest_class_has_samples(blobs):
+    rows = np.r_[[np.flatnonzero(blobs.y == c)[:3] for c in range(3)]].ravel()
+    X, y = blobs.X[rows], blobs.y[rows]
+    for cv in (3, 5, 100):
+        clf = NoiseFilteredClassifier(noise_filter="gmm", cv=cv)
+        with pytest.warns(CleansingWarning, match="too few for a mixture"):
+            clf.fit(X, y)
+        folds = StratifiedKFold(3)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5))
+        proba = cross_val_predict(model, X, y, cv=folds, method="predict_proba")
+        np.testing.assert_allclose(clf.losses_, -np.log(proba[np.arange(9), y]))
+
+
+@pytest.mark.parametrize("name", ["gmm", "channel"])
+def test_thresholds_of_named_filters_can_be_searched(name, blobs):
+    clf = NoiseFilteredClassifier(noise_filter=name)
+    search = GridSearchCV(clf, {"tau": [0.05, 0.95]}, cv=3).fit(blobs.X, blobs.y)
+    tau = search.best_params_["tau"]
+    assert search.best_estimator_.noise_filter_.tau == tau
+    masks = [
+        clone(clf).set_params(tau=tau).fit(blobs.X, blobs.y).clean_mask_
+        for tau in (0.05, 0.95)
+    ]
+    assert masks[0].sum() > masks[1].sum()
+
+
+def test_no_filter_is_none_of_the_choices(blobs):
+    with pytest.raises(ValueError, match="'noise_filter' parameter"):
+        NoiseFilteredClassifier(noise_filter=None).fit(blobs.X, blobs.y)

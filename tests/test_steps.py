@@ -278,12 +278,26 @@ def test_early_stopping_and_the_best_checkpoint(images, tmp_path):
     assert len(valid) - 1 - int(np.argmin(valid)) == 2
 
 
+def test_early_stopping_by_the_accuracy_on_held_out_labels(images):
+    watch = EarlyStopping(
+        monitor="valid_acc", lower_is_better=False, patience=2, sink=lambda text: None
+    )
+    split = {"train_split": ValidSplit(4), "callbacks": [watch]}
+    clf = tiny(fft_epochs=40, fft_lr=1e-12, fft_params=split).fit(images.X, images.y)
+    rows = tuning(clf)
+    assert len(rows) == 3  # a network that does not change gets no better
+    _, aside = ValidSplit(4)(np.zeros(len(images.y)), images.y)
+    predicted = clf.predict(images.X[aside.indices])
+    expected = (predicted == images.y[aside.indices]).mean()
+    np.testing.assert_allclose([row["valid_acc"] for row in rows], expected)
+
+
 @pytest.mark.parametrize(
     "kind, phase", [(LinearProbing, "lp_params"), (FullFineTuning, "fft_params")]
 )
 def test_cleansing_may_be_added_to_other_methods(kind, phase, blobs):
     mask = np.arange(300) % 3 > 0
-    cleansing = Cleansing(Fixed(mask), balance=None, random_state=0)
+    cleansing = Cleansing(Fixed(mask), warmup_epochs=0, balance=None, random_state=0)
     clf = kind(random_state=0, **{phase: {"callbacks": [("mine", cleansing)]}})
     clf.fit(blobs.X, blobs.y)
     assert set(cleansing.kept_indices_) == set(np.flatnonzero(mask))

@@ -9,12 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ..training.cleansing import Cleansing
+
 
 def has_looked(estimator: Any) -> bool:
     """Whether an estimator has found which of its labels look wrong."""
     return hasattr(estimator, "suggested_labels_") and hasattr(
         estimator, "given_labels_"
     )
+
+
+def check_no_cleansing(estimator: Any) -> None:
+    """Raise for a skorch net with :class:`Cleansing`, whose findings lie elsewhere.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, callback in getattr(estimator, "callbacks_", ()):
+        if isinstance(callback, Cleansing):
+            raise ValueError(
+                f"{type(estimator).__name__} keeps in its callback what Cleansing "
+                f"found: found = dict(net.callbacks_)[{name!r}] has found.losses_, "
+                "found.noise_filter_.clean_mask_, found.noise_filter_.clean_proba_ and "
+                "found.suggested_codes_. For a table of labels judged by networks that "
+                "did not see them, fit NoiseFilteredClassifier(net)."
+            )
 
 
 def filter_of(estimator: Any) -> Any:
@@ -66,6 +86,7 @@ class Found:
         """
         check_is_fitted(estimator)
         if not has_looked(estimator):
+            check_no_cleansing(estimator)
             raise ValueError(
                 f"This {type(estimator).__name__} has not looked for wrong labels. "
                 "Pass a TURNClassifier fitted with cleansing='epoch' or 'once', a "

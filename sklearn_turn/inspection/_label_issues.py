@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ..labels import label_vector
+from ..labels import label_vector, own_index
 from ..pipelines import take_apart
 from ._found import Found, has_looked
 from ._neighbors import neighbor_issues
@@ -20,6 +20,10 @@ from ._tables import import_pandas, labels_as_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Share of the labels that few classifiers predict unless they learned them, and number
+# of labels from which that says something.
+_BY_HEART, _TOO_FEW_TO_TELL = 0.99, 50
 
 
 def label_issues(
@@ -58,10 +62,11 @@ def label_issues(
     Returns
     -------
     DataFrame
-        One row per sample, in the order given; the index, named ``index``, counts
-        them from 0. A table of yours whose index does not, as after a split, goes with
-        it by position: ``table.iloc[issues.index]``. Columns:
+        One row per sample, in the order given. Its index is that of ``y``, or of ``X``,
+        where pandas gave them one of their own, here or in ``fit``, so that it joins
+        with your tables; else it is named ``index`` and counts from 0. Columns:
 
+        - ``index``, int64: position, from 0, where the index is another.
         - ``path``, str: where ``X`` holds paths.
         - ``given_label``, ``suggested_label``: members of ``classes_``.
         - ``label_quality``, float64: probability that the given label is right; NaN
@@ -91,7 +96,8 @@ def label_issues(
         If a classifier of this library that has not looked for wrong labels is asked
         for those it was trained on: it agrees with them too much, and too few are
         found. Predictions of models that did not see the sample are better; see the
-        example. Of other classifiers, and of a part of the samples, that is not known.
+        example. Of a part of the samples that is not known; of other classifiers it is
+        suspected where 99 % of 50 labels or more are predicted and none is flagged.
         Also if the labels may be those of ``fit`` in another order.
 
     See Also
@@ -152,6 +158,9 @@ def label_issues(
         found = Found.of(classifier)
     else:
         found = judge_new(classifier, seen, given)
+        is_ours = hasattr(classifier, "given_labels_")
+        if not is_ours and not found.is_issue.any():
+            _warn_of_labels_known_by_heart(found)
     rank = np.empty(n, dtype=np.int64)
     rank[found.ranking()] = np.arange(1, n + 1)
     table = pd.DataFrame(
@@ -166,11 +175,14 @@ def label_issues(
         },
         index=pd.RangeIndex(n, name="index"),
     )
-    if features is None:
-        return table
-    if isinstance(features, str):
-        features = _extracted(classifier, seen, found.used)
-    return table.join(_neighbors_of_used(features, found))
+    if features is not None:
+        if isinstance(features, str):
+            features = _extracted(classifier, seen, found.used)
+        table = table.join(_neighbors_of_used(features, found))
+    index = own_index(y, X)
+    if index is None and of_fit:
+        index = getattr(classifier, "sample_index_", None)
+    return table if index is None else table.reset_index().set_axis(index)
 
 
 def _check_samples(n: int, X: Any, features: Any) -> None:
@@ -196,6 +208,22 @@ def _warn_of_own_labels(classifier: Any) -> None:
         f"{type(classifier).__name__} was trained on these labels: its predictions "
         "agree with them too much, and few look wrong. Use NoiseFilteredClassifier("
         "classifier, 'channel', cv=5), which predicts samples out of fold.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _warn_of_labels_known_by_heart(found: Found) -> None:
+    """Warn where a classifier, perhaps of another library, predicts nearly all."""
+    agreement = float(np.mean(found.suggested == found.given))
+    if len(found.given) < _TOO_FEW_TO_TELL or agreement < _BY_HEART:
+        return
+    name = type(found.estimator).__name__
+    warnings.warn(
+        f"No label is flagged, and {agreement:.1%} of them are what {name} predicts. "
+        "If it was trained on these samples, it may know their labels by heart, right "
+        f"or wrong: fit NoiseFilteredClassifier({name}(...)), which predicts samples "
+        "out of fold.",
         UserWarning,
         stacklevel=3,
     )

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from ..labels import encode_known
 from ..predictions import log_of
 from ..selection import NoiseChannelFilter
-from ._found import Found
+from ._found import Found, check_no_cleansing
 
 # New labels per class, on average, of which the noise can be estimated anew.
 _MANY = 50
@@ -36,6 +36,7 @@ def check_new(classifier: Any, X: Any, y: NDArray[Any] | None) -> None:
     """
     name = type(classifier).__name__
     if y is None:
+        check_no_cleansing(classifier)
         raise ValueError(
             f"This {name} has not looked for wrong labels in fit. Pass new samples "
             "with their labels, or fit one that does: TURNClassifier with "

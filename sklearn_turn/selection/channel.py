@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..labels import encode_known, encode_labels
+from ..labels import encode_known, encode_labels, own_index
 from ..validation import checked_input, validated_fit
 from .doubts import warn_of_doubt, warn_of_other_labels, warn_of_unknown_classes
 from .interval import rate_interval
@@ -81,6 +81,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Probability of each true class, given prediction and label.
     given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
         The labels as given, and the most probable true class of each sample.
+    sample_index_ : ndarray of shape (n_samples,)
+        Index of ``y``, or of ``X``, where pandas gives it one of its own; else absent.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
     noise_rate_interval_ : tuple of float
@@ -199,6 +201,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             are little better than chance, or labels are explained by none that is wrong
             about as well as by many.
         """
+        index = own_index(y, X)
         X, labels = self._check(X, y, reset=True)
         self.classes_, codes = encode_labels(labels)
         if len(self.classes_) < 2:
@@ -236,6 +239,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.clean_proba_ = self.label_proba_[np.arange(len(codes)), codes]
         self.given_labels_ = labels.copy()  # the caller may correct y in place
         self.suggested_labels_ = self.classes_[self.label_proba_.argmax(axis=1)]
+        self.__dict__.pop("sample_index_", None)
+        if index is not None:
+            self.sample_index_ = index
         self.noise_rate_ = float(1.0 - self.clean_proba_.mean())
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)

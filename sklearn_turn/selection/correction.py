@@ -130,3 +130,43 @@ def hard_labels(
         kept |= np.isin(codes, empty)
         trained, used = np.where(kept, codes, trained), used | kept
     return trained, used, kept
+
+
+def trained_labels(
+    noise_filter: Any,
+    evidence: Mapping[str, NDArray[Any]],
+    codes: Ints,
+    suggested: Ints,
+    label_correction: str | None,
+) -> tuple[NDArray[Any] | None, Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+    """What samples are to be trained on.
+
+    Parameters
+    ----------
+    noise_filter, evidence, codes, suggested
+        As for :func:`label_posterior`.
+    label_correction : {"hard", "soft"} or None
+        As of :class:`~sklearn_turn.Cleansing`.
+
+    Returns
+    -------
+    targets : ndarray of shape (n_samples,), int, or (n_samples, n_classes), float32
+        Labels or soft labels; None is the given labels.
+    trained : ndarray of shape (n_samples,), int
+        Codes of the most probable of them, by which classes are balanced.
+    used : ndarray of shape (n_samples,), bool
+        Which samples to train on.
+    kept : ndarray of shape (n_samples,), bool
+        As of :func:`hard_labels`.
+    """
+    clean: NDArray[np.bool_] = noise_filter.clean_mask_
+    none = np.zeros(len(codes), dtype=bool)
+    if label_correction is None:
+        return None, codes, clean, none
+    posterior = label_posterior(noise_filter, evidence, codes, suggested)
+    if label_correction == "soft":
+        return posterior.astype(np.float32), posterior.argmax(axis=1), ~none, none
+    proba = posterior[np.arange(len(codes)), suggested]
+    sure = proba > getattr(noise_filter, "tau", 0.5)
+    trained, used, kept = hard_labels(codes, suggested, clean, sure)
+    return trained, trained, used, kept

@@ -83,8 +83,8 @@ def make_filter(noise_filter: Any, tau: float | None) -> Any:
 
     Parameters
     ----------
-    noise_filter : {"gmm", "channel"}, estimator or None
-        None is "gmm"; an estimator is returned as it is.
+    noise_filter : {"gmm", "channel"} or estimator
+        An estimator is returned as it is.
     tau : float or None
         Threshold of a filter given by name; None is that filter's own default.
 
@@ -98,20 +98,20 @@ def make_filter(noise_filter: Any, tau: float | None) -> Any:
     ValueError
         If the name is unknown.
     """
-    name = "gmm" if noise_filter is None else noise_filter
-    if not isinstance(name, str):
+    if not isinstance(noise_filter, str):
         return noise_filter
     # They import this module.
     from .channel import NoiseChannelFilter
     from .gmm import GMMNoiseFilter
 
     by_name = {"gmm": GMMNoiseFilter, "channel": NoiseChannelFilter}
-    if name not in by_name:
+    if noise_filter not in by_name:
         raise ValueError(
-            f"noise_filter={name!r} is unknown: use 'gmm', 'channel' or an estimator "
-            "such as GMMNoiseFilter()."
+            f"noise_filter={noise_filter!r} is unknown: use 'gmm', 'channel' or an "
+            "estimator such as GMMNoiseFilter()."
         )
-    return by_name[name]() if tau is None else by_name[name](tau=tau)
+    kind = by_name[noise_filter]
+    return kind() if tau is None else kind(tau=tau)
 
 
 def evidence_of(noise_filter: Any) -> str:

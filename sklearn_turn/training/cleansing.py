@@ -6,33 +6,28 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from numbers import Real
+from math import ceil
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-    validate_parameter_constraints,
-)
 
 from ..exceptions import CleansingWarning
 from ..labels import sorted_classes
 from ..progress import tell
 from ..selection import draw_balanced
-from ..selection.correction import hard_labels, label_posterior, suggested_codes
+from ..selection.correction import suggested_codes, trained_labels
 from ..selection.protocol import (
-    check_noise_filter,
     evidence_of,
     fit_filter,
     make_filter,
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .evidence import Evidence, check_in_order, collect_evidence, completed, labels_of
-from .net import Net, diverged
+from .cleansing_checks import check_cleansing
+from .evidence import Evidence, collect_evidence, completed, labels_of
+from .net import diverged
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,10 +40,10 @@ _DECIDED = (
     "kept_counts_",
     "kept_indices_",
 )
-_LEGAL = {
-    "balance": [StrOptions({"min"}), Interval(Real, 1, None, closed="left"), None],
-    "label_correction": [StrOptions({"hard", "soft"}), None],
-}
+# Of the epochs, by default, and how many at most. Of 30 epochs of a small network on
+# digits, a tenth to a third did about as well, and without, the channel had nothing to
+# go by; after 20 of 100 it found nothing, as the network knew the labels by heart.
+_WARMUP_SHARE, _LONGEST_WARMUP = 0.2, 10
 # Times a noise rate that another must be to replace it.
 _CLEARLY = 1.1
 
@@ -65,14 +60,19 @@ class Cleansing(RandomOrder):
 
     Parameters
     ----------
-    noise_filter : {"gmm", "channel"} or estimator, default=None
-        See :mod:`sklearn_turn.selection.protocol`. None is
-        :class:`~sklearn_turn.GMMNoiseFilter`. The channel is wrong about what an
-        untrained network says, and underestimates the noise when it is given what a
-        network says of labels it was trained on, as here: pass ``first_evidence``, and
-        ``refine`` to do better than that.
+    noise_filter : {"gmm", "channel"} or estimator, default="gmm"
+        See :mod:`sklearn_turn.selection.protocol`. The channel underestimates the noise
+        when it is given what a network says of labels it was trained on, as here, and
+        finds none once the network knows them by heart: keep training short, or pass
+        ``refine``.
     every_epoch : bool, default=True
-        False cleanses once, before the first epoch.
+        False cleanses once, after the warm-up.
+    warmup_epochs : int, default=None
+        First epochs, which train on all labels as they are, before any is filtered: an
+        untrained network has nothing to say of them. None is a fifth of ``max_epochs``,
+        rounded up and at most 10, and 0 with ``first_evidence``. Set it to 0 for a
+        network that knows the classes already. Epochs of an earlier ``partial_fit``
+        count.
     balance : {"min"}, float >= 1 or None, default="min"
         Draw from every class as many samples as the smallest class has clean, at
         most this many times as many, or all clean samples.
@@ -88,8 +88,8 @@ class Cleansing(RandomOrder):
         samples they hold.
     first_evidence : mapping of str to ndarray, default=None
         What the filter asks for, before the first epoch, when it is known; saves one
-        pass. Always "losses" of shape (n_samples, 1) or "log_proba" of shape
-        (n_samples, n_classes), which brings the others; without it, a filter that
+        pass and the warm-up. Always "losses" of shape (n_samples, 1) or "log_proba" of
+        shape (n_samples, n_classes), which brings the others; without it, a filter that
         suggests no labels of its own leaves them as given.
     refine : callable, default=None
         From evidence, with the features of the network, to better evidence, which is
@@ -116,7 +116,7 @@ class Cleansing(RandomOrder):
     suggested_codes_ : ndarray of shape (n_samples,), int
         The label each sample should have, by the last cleansing.
     clean_masks_ : list of ndarray of shape (n_samples,), bool
-        Which labels were clean at each epoch.
+        Which labels were clean at each epoch after the warm-up.
     n_passes_ : int
         Passes over the training set made for evidence.
 
@@ -135,8 +135,10 @@ class Cleansing(RandomOrder):
     ...     train_split=None, callbacks=[Cleansing(balance=None, random_state=0)],
     ... )
     >>> net = net.fit(X.astype("float32"), y)
+    >>> net.history[:, "n_train"]  # of which two epochs to warm up
+    []
     >>> net.history[-1, "kept"]  # clean labels of each class
-    [84, 81]
+    []
     """
 
     #: Much of it is large, and made anew at every cleansing.
@@ -144,9 +146,10 @@ class Cleansing(RandomOrder):
 
     def __init__(
         self,
-        noise_filter: Any = None,
+        noise_filter: Any = "gmm",
         *,
         every_epoch: bool = True,
+        warmup_epochs: int | None = None,
         balance: str | float | None = "min",
         label_correction: str | None = None,
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
@@ -157,6 +160,7 @@ class Cleansing(RandomOrder):
     ):
         self.noise_filter = noise_filter
         self.every_epoch = every_epoch
+        self.warmup_epochs = warmup_epochs
         self.balance = balance
         self.label_correction = label_correction
         self.first_evidence = first_evidence
@@ -165,46 +169,12 @@ class Cleansing(RandomOrder):
         self.classes = classes
         self.random_state = random_state
 
-    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         self.filter_ = make_filter(self.noise_filter, None)
-        check_noise_filter(self.filter_)
-        given = {name: getattr(self, name) for name in _LEGAL}
-        validate_parameter_constraints(_LEGAL, given, caller_name=type(self).__name__)
+        check_cleansing(self, self.filter_, net, y)
         self.classes_ = sorted_classes(self.classes)
-        accelerator = getattr(net, "accelerator", None)
-        if getattr(accelerator, "num_processes", 1) > 1:
-            raise TypeError(
-                f"{type(net).__name__} is trained by several processes of skorch's "
-                "AccelerateMixin, and each would see a part of the samples only. Use "
-                "an estimator with distributed=True, such as TURNClassifier."
-            )
-        if self.label_correction and not isinstance(net, Net):
-            raise TypeError(
-                f"label_correction={self.label_correction!r} trains on other labels "
-                f"than the dataset's, which {type(net).__name__} cannot be told. Use "
-                "sklearn_turn.training.Net, or label_correction=None."
-            )
-        if self.label_correction and "log_proba" not in (
-            self.first_evidence or {"log_proba"}
-        ):
-            raise ValueError(
-                f"label_correction={self.label_correction!r} needs predictions: put "
-                "'log_proba' of shape (n_samples, n_classes) into first_evidence."
-            )
-        if self.first_evidence is not None:
-            known = {*self.first_evidence}
-            known |= {"losses"} if "log_proba" in known else set()
-            if lacking := {"losses", evidence_of(self.filter_)} - known:
-                raise ValueError(
-                    f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
-                    "'losses' follow from 'log_proba', where that is given."
-                )
-        if self.noise_rate is not None and self.refine is None:
-            raise ValueError(
-                f"noise_rate={self.noise_rate!r} has no effect without refine. Tell "
-                "the filter: NoiseChannelFilter(noise_rate=...)."
-            )
-        check_in_order(net.get_params(deep=False), type(net).__name__)
         super().on_train_begin(net, **kwargs)
         # A part of another dataset, whose rest is not ours.
         self.given_ = X if isinstance(X, torch.utils.data.Subset) else None
@@ -214,18 +184,32 @@ class Cleansing(RandomOrder):
         self.clean_masks_: list[NDArray[np.bool_]] = []
 
     def select(self, net: Any, dataset: Any) -> NDArray[np.intp]:
-        """Clean samples, balanced over classes."""
-        if self.epoch_ == 0 or self.every_epoch:
+        """Clean samples, balanced over classes; all of them in the warm-up."""
+        if self._warms_up(net):
+            return super().select(net, dataset)
+        if self.every_epoch or not self.clean_masks_:
             self._cleanse(net, dataset)
         return self.kept_indices_
+
+    def _warms_up(self, net: Any) -> bool:
+        """Whether this epoch, the last of the history, trains on all labels."""
+        if self.warmup_epochs is not None:
+            epochs = self.warmup_epochs
+        elif self.first_evidence is not None:
+            epochs = 0
+        else:
+            epochs = min(ceil(_WARMUP_SHARE * net.max_epochs), _LONGEST_WARMUP)
+        return len(net.history) <= epochs
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         super().on_epoch_begin(net, dataset_train, **kwargs)
+        net.history.record("n_train", len(self.sampler_))
+        if self._warms_up(net):
+            return
         self.clean_masks_.append(self.noise_filter_.clean_mask_)
         net.history.record("kept", self.kept_counts_.tolist())
-        net.history.record("n_train", len(self.sampler_))
         counts = self.kept_counts_
         tell(
             _LOGGER,
@@ -238,6 +222,13 @@ class Cleansing(RandomOrder):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         super().on_train_end(net, **kwargs)
         self.given_ = None
+        if net.history and self._warms_up(net):
+            warnings.warn(
+                f"All {len(net.history)} epochs were warm-up, and no label was "
+                "filtered. Train for more epochs, or lower warmup_epochs of Cleansing.",
+                CleansingWarning,
+                stacklevel=2,
+            )
         if self.label_correction:
             net.targets_ = None
 
@@ -296,7 +287,13 @@ class Cleansing(RandomOrder):
         self.kept_counts_ = np.bincount(
             y[fitted.clean_mask_], minlength=int(y.max()) + 1
         )
-        targets, codes, used = self._correct(y)
+        targets, codes, used, kept = trained_labels(
+            fitted, self.evidence_, y, self.suggested_codes_, self.label_correction
+        )
+        if kept.any():
+            lost = np.unique(y[kept])
+            how = "trained on as they are labelled"
+            self._warn_of("leaves no sample to", lost, how)
         self._warn_of_lost_classes(y, codes[used])
         self.kept_indices_ = draw_balanced(
             used[rows], codes[rows], self.balance, self.rng_
@@ -335,29 +332,6 @@ class Cleansing(RandomOrder):
             if free.noise_rate_ > _CLEARLY * held:
                 fitted, self.noise_rate_ = free, free.noise_rate_
         return fitted
-
-    def _correct(
-        self, y: NDArray[np.intp]
-    ) -> tuple[NDArray[Any] | None, NDArray[np.intp], NDArray[np.bool_]]:
-        """Labels to train towards, their codes, and where there are any."""
-        fitted = self.noise_filter_
-        clean: NDArray[np.bool_] = fitted.clean_mask_
-        if self.label_correction is None:
-            return None, y, clean
-        suggested = self.suggested_codes_
-        posterior = label_posterior(fitted, self.evidence_, y, suggested)
-        if self.label_correction == "soft":
-            codes, used = posterior.argmax(axis=1), np.ones(len(y), dtype=bool)
-            return posterior.astype(np.float32), codes, used
-        proba = posterior[np.arange(len(y)), suggested]
-        sure = proba > getattr(fitted, "tau", 0.5)
-        codes, used, kept = hard_labels(y, suggested, clean, sure)
-        if kept.any():
-            lost = np.unique(y[kept])
-            self._warn_of(
-                "leaves no sample to", lost, "trained on as they are labelled"
-            )
-        return codes, codes, used
 
     def _warn_of_lost_classes(
         self, y: NDArray[np.intp], trained: NDArray[np.intp]

@@ -46,6 +46,8 @@ class Net(NeuralNetClassifier):
     It trains on :class:`~sklearn_turn.training.batches.Batch`: images of different
     sizes reach the module together, and the criterion is told which samples it sees.
     Progress follows ``verbose``; nothing else is said of an epoch but by callbacks.
+    With a ``train_split`` the history has ``valid_loss`` and ``valid_acc``, the share
+    of held-out labels that are predicted.
     Ctrl-C leaves ``fit``, where skorch would return as if it had finished.
 
     Parameters
@@ -112,6 +114,7 @@ class Net(NeuralNetClassifier):
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring("train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring("valid_loss")),
+            ("valid_acc", PassthroughScoring("valid_acc", lower_is_better=False)),
         ]
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
@@ -137,6 +140,8 @@ class Net(NeuralNetClassifier):
             logits = self.infer(batch.x)
             # By one loss in all epochs, so that they can be compared.
             loss = self.batch_loss(logits, batch, warms_up=False)
+            hits = logits.argmax(dim=1) == moved(batch.y, logits.device)
+            self.history.record_batch("valid_acc", hits.float().mean().item())
             return {"loss": loss, "y_pred": logits}
 
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:

@@ -225,6 +225,8 @@ def test_what_a_split_sets_aside_is_not_trained_on(method, wide):
     clf = brief(method, lp_params=split).fit(wide.X, wide.y)
     assert all("valid_loss" in row for row in clf.history_)
     _, aside = ValidSplit(5)(np.zeros(240), wide.y)
+    hits = clf.predict(wide.X[aside.indices]) == wide.y[aside.indices]
+    np.testing.assert_allclose(clf.history_[-1]["valid_acc"], hits.mean())
     flagged = ~clf.clean_mask_[aside.indices]
     assert flagged.mean() < 0.45, "30 % of the labels are wrong"
     surest = clf.clean_proba_[aside.indices][~flagged]

@@ -151,7 +151,9 @@ def test_transitions_of_the_channel_are_its_own(filtered):
 
 
 def test_transitions_of_the_mixture_are_counted(blobs):
-    pipeline = make_pipeline(StandardScaler(), NoiseFilteredClassifier())
+    pipeline = make_pipeline(
+        StandardScaler(), NoiseFilteredClassifier(noise_filter="gmm", cv=None)
+    )
     pipeline.fit(blobs.X, blobs.y)
     display = NoiseTransitionDisplay.from_estimator(pipeline)
     expected = confusion_matrix(

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.sparse import csr_array
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_blobs
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-from support import Pool, Tally, tiny
+from support import Pool, Tally, spy_net, tiny
 
 from sklearn_turn import (
+    Cleansing,
     FeatureExtractor,
     GMMNoiseFilter,
     NoiseChannelFilter,
@@ -27,7 +30,7 @@ from sklearn_turn import (
     TURNClassifier,
 )
 from sklearn_turn.baselines import FullFineTuning, LinearProbing
-from sklearn_turn.exceptions import SkippedImageWarning
+from sklearn_turn.exceptions import CleansingWarning, SkippedImageWarning
 from sklearn_turn.inspection import (
     apply_corrections,
     export_report,
@@ -64,7 +67,7 @@ def quick(**params):
 
 @pytest.fixture(scope="module")
 def filtered(blobs):
-    return NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    return NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, blobs.y)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,8 @@ def test_paths(images, png_files):
         pd.Series(png_files, index=range(60)[::-1]),
     ):
         issues = label_issues(model, X)
-        assert list(issues.columns) == ["path", *COLUMNS]
+        own = ["index"] if isinstance(X, pd.Series) else []
+        assert list(issues.columns) == [*own, "path", *COLUMNS]
         assert issues["path"].tolist() == png_files
     pipeline = make_pipeline(FeatureExtractor(Pool(), input_size=8), model)
     assert label_issues(pipeline, png_files)["path"].tolist() == png_files
@@ -283,10 +287,14 @@ def test_new_samples_pass_through_a_pipeline_once(blobs):
 
 
 def test_new_samples_pass_through_all_steps_of_nested_pipelines(blobs):
-    inner = make_pipeline(StandardScaler(), NoiseFilteredClassifier(cv=3))
+    inner = make_pipeline(
+        StandardScaler(), NoiseFilteredClassifier(noise_filter="gmm", cv=3)
+    )
     nested = make_pipeline(PolynomialFeatures(2), GridSearchCV(inner, {}, cv=2))
     flat = make_pipeline(
-        PolynomialFeatures(2), StandardScaler(), NoiseFilteredClassifier(cv=3)
+        PolynomialFeatures(2),
+        StandardScaler(),
+        NoiseFilteredClassifier(noise_filter="gmm", cv=3),
     )
     old, new = slice(200), slice(200, None)
     found, expected = (
@@ -547,3 +555,97 @@ def test_a_channel_of_their_own_has_the_settings_of_that_of_fit(blobs):
     expected = NoiseChannelFilter(tau=0.85).fit(np.log(clf.predict_proba(X)), y)
     np.testing.assert_allclose(issues["label_quality"], expected.clean_proba_)
     np.testing.assert_array_equal(issues["is_label_issue"], ~expected.clean_mask_)
+
+
+def shuffled_table(blobs):
+    """Samples of which a table of one's own has the rows in another order."""
+    order = np.random.RandomState(0).permutation(300)
+    table = pd.DataFrame({"a": blobs.X[:, 0], "b": blobs.X[:, 1], "label": blobs.y})
+    return table.iloc[order], blobs.is_wrong[order]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        quick(),
+        NoiseFilteredClassifier(),
+        make_pipeline(StandardScaler(), NoiseFilteredClassifier()),
+        GridSearchCV(NoiseFilteredClassifier(), {}, cv=2),
+    ],
+    ids=["TURN", "filtered", "pipeline", "search"],
+)
+@pytest.mark.parametrize("which", ["X and y", "y", "X"])
+def test_the_table_joins_with_the_table_of_the_user(estimator, which, blobs):
+    if isinstance(estimator, Pipeline) and which == "X":
+        pytest.skip("steps before the classifier keep no index")
+    table, wrong = shuffled_table(blobs)
+    X, y = table[["a", "b"]], table["label"]
+    fitted = clone(estimator).fit(
+        X if "X" in which else X.to_numpy(), y if "y" in which else y.to_numpy()
+    )
+    issues = label_issues(fitted, features=X.to_numpy())
+    assert issues.index.equals(table.index)
+    assert issues["index"].tolist() == list(range(300))
+    joined = table.join(issues)
+    np.testing.assert_array_equal(joined["given_label"], joined["label"])
+    assert joined.loc[wrong, "is_label_issue"].mean() > 0.8
+    # What a spreadsheet says is of positions.
+    reviewed = issues.assign(mark="", corrected_label="")
+    reviewed.loc[reviewed.index[7], "mark"] = "unsure"
+    _, dropped = apply_corrections(y, reviewed)
+    assert np.flatnonzero(dropped).tolist() == [7]
+
+
+def test_the_table_of_new_samples_has_their_index(blobs):
+    clf = quick().fit(blobs.X[:200], blobs.y[:200])
+    names = [f"photo {k}" for k in range(100)]
+    y = pd.Series(blobs.y[200:], index=names)
+    assert label_issues(clf, blobs.X[200:], y).index.tolist() == names
+    assert label_issues(clf, blobs.X[200:], y.to_numpy()).index.name == "index"
+
+
+def test_predictions_with_an_index_keep_it(blobs):
+    y = pd.Series(blobs.y, index=pd.date_range("2026-01-01", periods=300))
+    proba = LogisticRegression().fit(blobs.X, y).predict_proba(blobs.X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CleansingWarning)
+        found = NoiseChannelFilter().fit(np.log(proba), y)
+        assert label_issues(found).index.equals(pd.Index(y.index.to_numpy()))
+        found.fit(np.log(proba), y.to_numpy())
+    assert label_issues(found).index.name == "index"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [f"photo {k}" for k in range(300)],
+        list(range(300, 600)),
+        pd.date_range("2026-01-01", periods=300, tz="UTC"),
+        pd.MultiIndex.from_product([range(3), range(100)]),
+    ],
+    ids=["text", "numbers", "dates", "several levels"],
+)
+def test_a_model_from_a_file_knows_the_index(index, blobs, tmp_path):
+    clf = quick().fit(blobs.X, pd.Series(blobs.y, index=index))
+    clf.save(tmp_path / "model.safetensors")
+    loaded = type(clf).load(tmp_path / "model.safetensors")
+    pd.testing.assert_frame_equal(label_issues(loaded), label_issues(clf))
+    assert [str(k) for k in label_issues(clf).index] == [str(k) for k in index]
+
+
+def test_labels_that_another_classifier_may_know_by_heart_are_told(blobs):
+    trees = RandomForestClassifier(random_state=0).fit(blobs.X[:200], blobs.y[:200])
+    with pytest.warns(UserWarning, match="100.0% .* RandomForestClassifier predicts"):
+        found = label_issues(trees, blobs.X[:200], blobs.y[:200])
+    assert not found["is_label_issue"].any()
+    label_issues(trees, blobs.X[200:], blobs.y[200:])  # others, without a warning
+    label_issues(trees, blobs.X[:49], blobs.y[:49])
+
+
+def test_of_a_net_with_cleansing_it_is_said_where_its_findings_are(blobs):
+    net = spy_net(max_epochs=2, callbacks=[Cleansing()])
+    net.fit(np.c_[np.arange(300), blobs.X].astype(np.float32), blobs.y)
+    for ask in (label_issues, noise_summary):
+        with pytest.raises(ValueError, match="keeps in its callback.*noise_filter_"):
+            ask(net)
+    assert dict(net.callbacks_)["Cleansing"].noise_filter_.clean_mask_.any()

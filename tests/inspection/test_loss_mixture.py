@@ -29,7 +29,7 @@ def no_figures_but_its_own():
 
 @pytest.fixture(scope="module")
 def fitted(blobs):
-    return NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    return NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, blobs.y)
 
 
 @pytest.fixture
@@ -127,7 +127,9 @@ def test_curves_are_what_the_mixtures_expect_in_each_bar(sizes, bins, blobs, axe
     rows = np.concatenate(
         [np.flatnonzero(blobs.y == c)[:size] for c, size in enumerate(sizes)]
     )
-    fitted = NoiseFilteredClassifier().fit(blobs.X[rows], blobs.y[rows])
+    fitted = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(
+        blobs.X[rows], blobs.y[rows]
+    )
     mixtures = fitted.noise_filter_.mixtures_
     assert not np.isnan(mixtures.means).any()
     display = LossMixtureDisplay.from_estimator(fitted).plot(ax=axes, bins=bins)
@@ -266,5 +268,5 @@ def test_a_class_without_a_mixture_is_drawn_without_warnings(blobs):
     lone = np.r_[blobs.y, [7] * 4]
     X = np.r_[blobs.X, blobs.X[:4] + 20]
     with pytest.warns(CleansingWarning, match="too few for a mixture"):
-        clf = NoiseFilteredClassifier(noise_filter="gmm").fit(X, lone)
+        clf = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(X, lone)
     LossMixtureDisplay.from_estimator(clf)

@@ -113,7 +113,7 @@ def test_numbers_are_those_of_the_tables(fitted, blobs, tmp_path):
 
 
 def test_histograms_count_every_loss(blobs, tmp_path):
-    clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    clf = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, blobs.y)
     data = read(export_report(clf, blobs.X, blobs.y, tmp_path / "report.html")).data
     losses = data["losses"]
     for code in range(3):
@@ -159,7 +159,7 @@ NASTY = ["<img onerror=x>", "</script><!--<script>", "&lt;\u2028 'q' \"p\""]
 
 def test_labels_and_paths_cannot_leave_the_data(blobs, tmp_path):
     y = np.array(NASTY)[blobs.y]
-    clf = NoiseFilteredClassifier().fit(blobs.X, y)
+    clf = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, y)
     folder = tmp_path / "<b>& 'x'"
     folder.mkdir()
     paths = [str(folder / f"{i}.png") for i in range(300)]
@@ -174,7 +174,7 @@ def test_labels_and_paths_cannot_leave_the_data(blobs, tmp_path):
 
 def test_the_empty_text_is_no_label(blobs, tmp_path):
     y = np.array(["", "cat", "dog"])[blobs.y]
-    clf = NoiseFilteredClassifier().fit(blobs.X, y)
+    clf = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, y)
     with pytest.raises(ValueError, match="empty text is one of the labels"):
         export_report(clf, blobs.X, y, tmp_path / "report.html")
 
@@ -241,7 +241,7 @@ def test_other_inputs_are_listed_without_pictures(kind, fitted, blobs, tmp_path)
 
 
 def test_pipelines_and_searches(blobs, tmp_path):
-    filtered = NoiseFilteredClassifier()
+    filtered = NoiseFilteredClassifier(noise_filter="gmm", cv=None)
     for estimator in (
         make_pipeline(StandardScaler(), filtered),
         GridSearchCV(filtered, {"cv": [None, 3]}, cv=2),
@@ -288,13 +288,13 @@ def test_marks_are_named_by_the_data(fitted, blobs, photos, tmp_path):
     def key(clf=fitted, X=blobs.X, y=blobs.y):
         return read(export_report(clf, X, y, tmp_path / "report.html")).data["key"]
 
-    again = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    again = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, blobs.y)
     assert key() == key(again)
     assert key() != key(X=blobs.X + 1)
     for kind in (torch.tensor, csr_matrix, pd.DataFrame, RawInputs, np.ndarray.tolist):
         assert key(X=kind(blobs.X)) == key(X=kind(blobs.X)) != key(X=kind(blobs.X + 1))
     changed = np.roll(blobs.y, 1)
-    other = NoiseFilteredClassifier().fit(blobs.X, changed)
+    other = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, changed)
     assert key() != key(other, y=changed)
     small = photos[:, ::8, ::8]
     assert key(X=small) == key(X=small.copy()) != key(X=255 - small)
@@ -303,7 +303,7 @@ def test_marks_are_named_by_the_data(fitted, blobs, photos, tmp_path):
 def test_what_does_not_fit_is_refused_before_work(fitted, blobs, photos, tmp_path):
     X, y, path = blobs.X, blobs.y, tmp_path / "report.html"
     with pytest.raises(NotFittedError):
-        export_report(NoiseFilteredClassifier(), X, y, path)
+        export_report(NoiseFilteredClassifier(noise_filter="gmm", cv=None), X, y, path)
     plain = TURNClassifier(lp_epochs=1, fft_epochs=0, cleansing=None, device="cpu")
     with pytest.raises(ValueError, match="has not looked for wrong labels"):
         export_report(plain.fit(X, y), X, y, path)
@@ -346,7 +346,7 @@ def test_an_older_report_is_replaced_by_a_complete_one_only(
 
 
 def test_no_suspects(blobs, tmp_path):
-    clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
+    clf = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(blobs.X, blobs.y)
     clf.clean_mask_ = np.ones(300, dtype=bool)
     X = np.zeros((300, 8, 8, 3), dtype=np.uint8)
     data = read(export_report(clf, X, blobs.y, tmp_path / "report.html")).data
@@ -356,7 +356,7 @@ def test_no_suspects(blobs, tmp_path):
 def test_of_a_large_transition_matrix_the_largest_cells(tmp_path):
     rng = np.random.RandomState(0)
     X, y = rng.rand(9000, 2), np.arange(9000) % 150
-    clf = NoiseFilteredClassifier().fit(X, y)
+    clf = NoiseFilteredClassifier(noise_filter="gmm", cv=None).fit(X, y)
     clf.suggested_labels_ = rng.permutation(y)
     cells = read(export_report(clf, X, y, tmp_path / "report.html")).data["transitions"]
     assert len(cells["share"]) == 5000

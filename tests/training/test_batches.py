@@ -73,7 +73,7 @@ def test_batch_norm_trains_whatever_the_subset_leaves(numbered):
     net = NeuralNetClassifier(
         lambda: nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)),
         criterion=nn.CrossEntropyLoss,
-        callbacks=[Cleansing(Fixed(np.arange(33) >= 0), balance=None)],
+        callbacks=[Cleansing(Fixed(np.arange(33) >= 0), warmup_epochs=0, balance=None)],
         batch_size=32,
         max_epochs=1,
         train_split=None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
@@ -18,7 +21,11 @@ from torch import nn
 from sklearn_turn import Cleansing, GMMNoiseFilter
 from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.inputs import FeatureRows
+from sklearn_turn.noise import pair_flip
 from sklearn_turn.training import Labelled, Net
+
+# As most of these tests look at epochs that are cleansed.
+at_once = partial(Cleansing, warmup_epochs=0)
 
 
 class SpyWithFeatures(Spy):
@@ -49,7 +56,7 @@ def test_cleansing_filters_the_losses_of_the_model_before_each_epoch(
     criterion, numbered
 ):
     X, y = numbered
-    cleansing, remember = Cleansing(random_state=0), Remember()
+    cleansing, remember = at_once(random_state=0), Remember()
     net = spy_net(
         criterion, [("cleansing", cleansing), ("remember", remember)], lr=0.5
     ).fit(X, y)
@@ -69,7 +76,7 @@ def test_cleansing_filters_the_losses_of_the_model_before_each_epoch(
 def test_each_epoch_visits_its_own_subset_once(numbered):
     X, y = numbered
     remember = Remember()
-    cleansing = Cleansing(random_state=0)
+    cleansing = at_once(random_state=0)
     net = spy_net(callbacks=[("cleansing", cleansing), ("remember", remember)], lr=0.5)
     net.fit(X, y)
     visited = iter(net.module_.trained)
@@ -86,7 +93,7 @@ def test_each_epoch_visits_its_own_subset_once(numbered):
 
 def test_cleansing_finds_the_wrong_labels(blobs, numbered):
     X, y = numbered
-    cleansing = Cleansing(random_state=0)
+    cleansing = at_once(random_state=0)
     # CPUs of different makers draw different masks of dropout.
     options = {"lr": 0.2, "max_epochs": 10, "module__dropout": 0.0}
     spy_net(callbacks=[cleansing], **options).fit(X, y)
@@ -97,7 +104,7 @@ def test_cleansing_finds_the_wrong_labels(blobs, numbered):
 
 def test_loss_passes_are_one_per_epoch(numbered):
     X, y = numbered
-    cleansing = Cleansing(random_state=0)
+    cleansing = at_once(random_state=0)
     net = spy_net(callbacks=[cleansing], max_epochs=4).fit(X, y)
     assert cleansing.n_passes_ == 4
     assert net.module_.evaluated == 4 * list(range(300))
@@ -107,7 +114,7 @@ def test_first_losses_save_exactly_one_pass(numbered):
     X, y = numbered
     known = np.linspace(0, 1, 300) + 3.0 * (np.arange(300) % 4 == 0)
     cleansing, remember = (
-        Cleansing(first_evidence={"losses": known[:, None]}),
+        at_once(first_evidence={"losses": known[:, None]}),
         Remember(),
     )
     net = spy_net(callbacks=[("cleansing", cleansing), ("remember", remember)])
@@ -122,7 +129,7 @@ def test_first_losses_save_exactly_one_pass(numbered):
 def test_cleansing_once_keeps_the_subset(numbered):
     X, y = numbered
     remember = Remember()
-    cleansing = Cleansing(every_epoch=False, random_state=0)
+    cleansing = at_once(every_epoch=False, random_state=0)
     net = spy_net(callbacks=[("cleansing", cleansing), ("remember", remember)])
     net.fit(X, y)
     assert cleansing.n_passes_ == 1
@@ -134,7 +141,7 @@ def test_cleansing_once_keeps_the_subset(numbered):
 
 def test_cleansing_once_with_known_losses_makes_no_pass(numbered):
     X, y = numbered
-    cleansing = Cleansing(
+    cleansing = at_once(
         every_epoch=False, first_evidence={"losses": np.zeros((300, 1))}
     )
     net = spy_net(callbacks=[cleansing]).fit(X, y)
@@ -163,7 +170,7 @@ def test_the_noise_rate_may_rise_and_never_falls(blobs, numbered):
         def on_epoch_begin(self, net, **kwargs):
             rates.append(dict(net.callbacks_)["cleansing"].noise_filter_.noise_rate_)
 
-    cleansing = Cleansing(
+    cleansing = at_once(
         "channel",
         balance=None,
         first_evidence=says_nothing,
@@ -182,7 +189,7 @@ def test_the_noise_rate_may_rise_and_never_falls(blobs, numbered):
 def test_balance_limits_the_draw_per_class(balance, numbered):
     X, y = numbered
     mask = np.random.RandomState(0).uniform(size=300) < np.array([0.2, 0.5, 0.9])[y]
-    cleansing = Cleansing(Fixed(mask), balance=balance, random_state=0)
+    cleansing = at_once(Fixed(mask), balance=balance, random_state=0)
     spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     clean = np.bincount(y[mask])
     limit = {"min": clean[0], 2: 2 * clean[0], None: 300}[balance]
@@ -193,7 +200,7 @@ def test_balance_limits_the_draw_per_class(balance, numbered):
 def test_same_random_state_same_subsets(numbered):
     X, y = numbered
     trained = [
-        spy_net(callbacks=[Cleansing(random_state=seed)]).fit(X, y).module_.trained
+        spy_net(callbacks=[at_once(random_state=seed)]).fit(X, y).module_.trained
         for seed in (0, 0, 1)
     ]
     assert trained[0] == trained[1] != trained[2]
@@ -201,7 +208,7 @@ def test_same_random_state_same_subsets(numbered):
 
 def test_under_a_split_all_are_filtered_and_only_training_samples_visited(numbered):
     X, y = numbered
-    cleansing, remember = Cleansing(random_state=0), Remember()
+    cleansing, remember = at_once(random_state=0), Remember()
     callbacks = [("cleansing", cleansing), ("remember", remember)]
     net = spy_net(callbacks=callbacks, train_split=ValidSplit(3, stratified=True))
     net.fit(X, y)
@@ -222,8 +229,8 @@ def test_under_a_split_all_are_filtered_and_only_training_samples_visited(number
 def test_labels_of_any_torch_dataset(numbered):
     X, y = numbered
     dataset = torch.utils.data.TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
-    cleansing = Cleansing(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
-    plain = Cleansing(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
+    cleansing = at_once(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
+    plain = at_once(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
     spy_net(callbacks=[cleansing], max_epochs=1).fit(dataset, None)
     spy_net(callbacks=[plain], max_epochs=1).fit(X, y)
     np.testing.assert_array_equal(cleansing.kept_indices_, plain.kept_indices_)
@@ -237,7 +244,7 @@ def test_read_only_labels_raise_no_warning(blobs):
         module__in_features=2,
         module__out_features=3,
         criterion=nn.CrossEntropyLoss,
-        callbacks=[Cleansing(first_evidence={"losses": np.zeros((300, 1))})],
+        callbacks=[at_once(first_evidence={"losses": np.zeros((300, 1))})],
         train_split=None,
         max_epochs=2,
         verbose=0,
@@ -254,7 +261,7 @@ def test_read_only_labels_raise_no_warning(blobs):
 def test_early_stopping_checkpoints_and_schedules_work(numbered, tmp_path):
     X, y = numbered
     callbacks = [
-        Cleansing(random_state=0),
+        at_once(random_state=0),
         EarlyStopping(patience=2, sink=lambda text: None),
         Checkpoint(dirname=tmp_path, sink=lambda text: None, f_history=None),
         LRScheduler("StepLR", step_size=1, gamma=0.1),
@@ -273,7 +280,7 @@ def test_early_stopping_checkpoints_and_schedules_work(numbered, tmp_path):
 def test_the_nets_settings_come_back(shuffle, numbered):
     X, y = numbered
     options = {} if shuffle is None else {"iterator_train__shuffle": shuffle}
-    net = spy_net(callbacks=[Cleansing()], **options)
+    net = spy_net(callbacks=[at_once()], **options)
     before = net.get_params(deep=False)
     net.fit(X, y)
     after = net.get_params(deep=False)
@@ -284,7 +291,7 @@ def test_the_nets_settings_come_back(shuffle, numbered):
 
 def test_a_fitted_net_can_be_cloned_pickled_and_fitted_again(numbered):
     X, y = numbered
-    net = spy_net(callbacks=[Cleansing(random_state=0)]).fit(X, y)
+    net = spy_net(callbacks=[at_once(random_state=0)]).fit(X, y)
     copy = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(copy.predict_proba(X), net.predict_proba(X))
     clone(net).fit(X, y)
@@ -296,7 +303,7 @@ def test_a_fitted_net_can_be_cloned_pickled_and_fitted_again(numbered):
 
 def test_fit_can_be_called_again_after_it_failed(numbered):
     X, y = numbered
-    net = spy_net(callbacks=[Cleansing(random_state=0)], module__fail_at=200)
+    net = spy_net(callbacks=[at_once(random_state=0)], module__fail_at=200)
     with pytest.raises(MemoryError):
         net.fit(X, y)
     net.set_params(module__fail_at=None)
@@ -307,7 +314,7 @@ def test_fit_can_be_called_again_after_it_failed(numbered):
 def test_training_goes_on_without_the_callback(numbered):
     X, y = numbered
     net = spy_net(
-        callbacks=[("cleansing", Cleansing(Fixed(np.arange(300) < 150)))],
+        callbacks=[("cleansing", at_once(Fixed(np.arange(300) < 150)))],
         iterator_train__shuffle=True,
     ).fit(X, y)
     net.callbacks_ = [item for item in net.callbacks_ if item[0] != "cleansing"]
@@ -322,7 +329,7 @@ def test_another_sampler_is_a_conflict(option, numbered):
     sampler = torch.utils.data.SequentialSampler(range(300))
     if option == "batch_sampler":
         sampler = torch.utils.data.BatchSampler(sampler, 32, drop_last=False)
-    net = spy_net(callbacks=[Cleansing()], **{f"iterator_train__{option}": sampler})
+    net = spy_net(callbacks=[at_once()], **{f"iterator_train__{option}": sampler})
     with pytest.raises(ValueError, match=f"remove.*iterator_train__{option}"):
         net.fit(X, y)
     assert net.module_.trained == []
@@ -332,7 +339,7 @@ def test_another_sampler_is_a_conflict(option, numbered):
 @pytest.mark.parametrize("option", ["shuffle", "drop_last"])
 def test_validation_batches_out_of_order_are_refused(option, numbered):
     X, y = numbered
-    net = spy_net(callbacks=[Cleansing()], **{f"iterator_valid__{option}": True})
+    net = spy_net(callbacks=[at_once()], **{f"iterator_valid__{option}": True})
     with pytest.raises(
         ValueError, match=f"Classifier holds 'iterator_valid__{option}'"
     ):
@@ -342,7 +349,7 @@ def test_validation_batches_out_of_order_are_refused(option, numbered):
 
 @pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
 def test_a_net_that_diverged_is_told_to_lower_its_rate(noise_filter, numbered):
-    net = spy_net(callbacks=[Cleansing(noise_filter, balance=None)], lr=1e38)
+    net = spy_net(callbacks=[at_once(noise_filter, balance=None)], lr=1e38)
     with pytest.raises(ValueError, match=r"Training diverged.*Lower lr, which was 1e"):
         net.fit(*numbered)
 
@@ -351,7 +358,7 @@ def test_losses_that_diverged_are_warned_about(numbered):
     X, y = numbered
     losses = np.zeros(300)
     losses[:5] = np.nan
-    cleansing = Cleansing(first_evidence={"losses": losses[:, None]}, every_epoch=False)
+    cleansing = at_once(first_evidence={"losses": losses[:, None]}, every_epoch=False)
     with pytest.warns(CleansingWarning, match="5 of 300 losses are not finite"):
         spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     assert set(range(5)).isdisjoint(cleansing.kept_indices_)
@@ -360,7 +367,7 @@ def test_losses_that_diverged_are_warned_about(numbered):
 def test_verbose_says_how_many_labels_are_clean(numbered, capsys):
     X, y = numbered
     mask = np.arange(300) >= 90
-    spy_net(callbacks=[Cleansing(Fixed(mask))], verbose=1, max_epochs=2).fit(X, y)
+    spy_net(callbacks=[at_once(Fixed(mask))], verbose=1, max_epochs=2).fit(X, y)
     err = capsys.readouterr().err
     counts = np.bincount(y[mask])
     n_train = 3 * counts.min() - (3 * counts.min() % 32 == 1)
@@ -373,7 +380,7 @@ def test_verbose_says_how_many_labels_are_clean(numbered, capsys):
 
 def test_first_evidence_is_not_that_of_a_later_partial_fit(numbered):
     X, y = numbered
-    cleansing = Cleansing(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
+    cleansing = at_once(first_evidence={"losses": np.zeros((300, 1))}, random_state=0)
     net = spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     assert cleansing.n_passes_ == 0
     expected = losses_by_hand(net.module_.state_dict(), X, y)
@@ -394,7 +401,7 @@ def test_a_filter_is_given_what_it_asks_for_and_the_labels(evidence, numbered):
 
     Asking.evidence = evidence
     names = np.array(["a", "b", "c"])
-    cleansing = Cleansing(Asking(np.arange(300) > 3), classes=names, random_state=0)
+    cleansing = at_once(Asking(np.arange(300) > 3), classes=names, random_state=0)
     spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     width = {"losses": 1, "log_proba": 3}[evidence]
     assert asked == [((300, width), names[y].tolist())]
@@ -402,13 +409,13 @@ def test_a_filter_is_given_what_it_asks_for_and_the_labels(evidence, numbered):
 
 @pytest.mark.parametrize("balance", ["max", 0.5, [1]], ids=str)
 def test_a_balance_that_is_none(balance, numbered):
-    net = spy_net(callbacks=[Cleansing(balance=balance)])
+    net = spy_net(callbacks=[at_once(balance=balance)])
     with pytest.raises(ValueError, match="'balance' parameter of Cleansing must be"):
         net.fit(*numbered)
 
 
 def test_a_filter_must_be_an_instance(numbered):
-    net = spy_net(callbacks=[Cleansing(GMMNoiseFilter)])
+    net = spy_net(callbacks=[at_once(GMMNoiseFilter)])
     with pytest.raises(TypeError, match=r"pass an instance: GMMNoiseFilter\(\)"):
         net.fit(*numbered)
 
@@ -451,7 +458,9 @@ def test_what_a_filter_suggests_is_trained_on(numbered):
             trained.append(net.targets_.clone())
             super().on_train_end(net, **kwargs)
 
-    cleansing = Watched(Suggests(), label_correction="hard", balance=None)
+    cleansing = Watched(
+        Suggests(), warmup_epochs=0, label_correction="hard", balance=None
+    )
     one_step(numbered, cleansing)
     y = numbered[1]
     np.testing.assert_array_equal(trained[0], np.where(np.arange(len(y)) < 10, 2, y))
@@ -472,7 +481,7 @@ def test_binary_classifiers_of_skorch(known, numbered):
     two = y < 2
     X, y = X[two, 1:], y[two]
     log_proba = np.log(np.where(np.eye(2)[y] > 0, 0.9, 0.1))
-    cleansing = Cleansing(
+    cleansing = at_once(
         first_evidence={"log_proba": log_proba} if known else None, balance=None
     )
     net = NeuralNetBinaryClassifier(
@@ -497,12 +506,12 @@ def test_classes_that_are_not_sorted_are_refused(classes, numbered):
     """Columns of predictions would be in another order than the filter's."""
     X, y = numbered
     with pytest.raises(ValueError, match=r"sorted labels.*np\.unique"):
-        spy_net(callbacks=[Cleansing(classes=classes)]).fit(X, y)
+        spy_net(callbacks=[at_once(classes=classes)]).fit(X, y)
 
 
 def test_classes_may_be_a_list(numbered):
     X, y = numbered
-    cleansing = Cleansing("channel", classes=["ant", "bee", "cat"], balance=None)
+    cleansing = at_once("channel", classes=["ant", "bee", "cat"], balance=None)
     spy_net("logits", callbacks=[cleansing], max_epochs=1).fit(X, y)
     assert {*cleansing.noise_filter_.classes_.tolist()} == {"ant", "bee", "cat"}
 
@@ -539,7 +548,7 @@ def test_a_higher_noise_rate_is_found_by_filters_without_an_offset(numbered):
         def on_epoch_begin(self, net, **kwargs):
             rates.append(dict(net.callbacks_)["cleansing"].noise_filter_.noise_rate_)
 
-    cleansing = Cleansing(
+    cleansing = at_once(
         ToldRate(),
         balance=None,
         first_evidence=evidence(30),
@@ -587,7 +596,7 @@ def gradient_step(before, X, targets, lr=0.1):
 
 def test_soft_labels_are_trained_on_for_every_sample(numbered, posterior):
     X, _ = numbered
-    cleansing = Cleansing(Channel(posterior), label_correction="soft", balance=None)
+    cleansing = at_once(Channel(posterior), label_correction="soft", balance=None)
     net, before = one_step(numbered, cleansing)
     weight, bias = gradient_step(before, X.astype(float), posterior)
     state = net.module_.state_dict()
@@ -599,7 +608,7 @@ def test_soft_labels_are_trained_on_for_every_sample(numbered, posterior):
 
 def test_hard_correction_trains_on_suggestions_that_are_sure(numbered, posterior):
     X, y = numbered
-    cleansing = Cleansing(
+    cleansing = at_once(
         Channel(posterior, tau=0.7), label_correction="hard", balance=None
     )
     net, before = one_step(numbered, cleansing)
@@ -618,9 +627,7 @@ def test_a_class_of_which_nothing_is_sure_keeps_its_labels(numbered, posterior):
     X, y = numbered
     known = np.where(y == 1, 0, y)  # no sample should be of class 1
     unsure = np.where((y == 1)[:, None], 1 / 3, 0.9 * np.eye(3)[known] + 0.1 / 3)
-    cleansing = Cleansing(
-        Channel(unsure, tau=0.7), label_correction="hard", balance=None
-    )
+    cleansing = at_once(Channel(unsure, tau=0.7), label_correction="hard", balance=None)
     with pytest.warns(CleansingWarning, match="leaves no sample to 1 classes.*: 1"):
         net, before = one_step(numbered, cleansing)
     weight, _ = gradient_step(before, X.astype(float), np.eye(3)[y])
@@ -632,7 +639,7 @@ def test_a_class_of_which_nothing_is_sure_keeps_its_labels(numbered, posterior):
 def test_labels_given_back_to_one_class_leave_samples_to_the_others(numbered):
     """All of class 1 looks like 0, and all of class 0 like 2."""
     X, y = numbered
-    cleansing = Cleansing(
+    cleansing = at_once(
         Channel(np.eye(3)[np.array([2, 0, 2])[y]]),
         label_correction="hard",
         balance=None,
@@ -652,13 +659,13 @@ def test_suggestions_are_codes_of_the_dataset_where_a_class_is_absent(numbered):
     X, y = numbered
     y = np.where(y == 1, 0, y)
     suggested = np.where(np.arange(300) < 9, 1, y)
-    cleansing = Cleansing(Channel(0.8 * np.eye(3)[suggested] + 0.2 / 3), balance=None)
+    cleansing = at_once(Channel(0.8 * np.eye(3)[suggested] + 0.2 / 3), balance=None)
     spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     np.testing.assert_array_equal(cleansing.suggested_codes_, suggested)
 
 
 def test_corrected_classes_are_balanced(numbered, posterior):
-    cleansing = Cleansing(Channel(posterior), label_correction="soft", random_state=0)
+    cleansing = at_once(Channel(posterior), label_correction="soft", random_state=0)
     one_step(numbered, cleansing)
     drawn = posterior.argmax(axis=1)[cleansing.kept_indices_]
     smallest = np.bincount(posterior.argmax(axis=1)).min()
@@ -672,7 +679,7 @@ def test_correction_needs_a_net_that_can_be_told(numbered):
         module__in_features=3,
         module__out_features=3,
         criterion=nn.CrossEntropyLoss,
-        callbacks=[Cleansing(label_correction="soft")],
+        callbacks=[at_once(label_correction="soft")],
         train_split=None,
         verbose=0,
     )
@@ -681,7 +688,7 @@ def test_correction_needs_a_net_that_can_be_told(numbered):
 
 
 def test_correction_needs_predictions_before_the_first_epoch(numbered):
-    cleansing = Cleansing(
+    cleansing = at_once(
         label_correction="soft", first_evidence={"losses": np.zeros((300, 1))}
     )
     with pytest.raises(ValueError, match="log_proba"):
@@ -695,7 +702,7 @@ def test_first_predictions_bring_losses_and_suggestions(noise_filter, numbered):
     right = np.arange(300) % 4 > 0
     log_proba[right] = np.log(np.full((300, 3), 0.05) + 0.85 * np.eye(3)[y])[right]
     first = {"log_proba": log_proba}
-    cleansing = Cleansing(noise_filter, first_evidence=first, balance=None)
+    cleansing = at_once(noise_filter, first_evidence=first, balance=None)
     spy_net(callbacks=[cleansing], max_epochs=1).fit(X, y)
     assert cleansing.n_passes_ == 0 and list(first) == ["log_proba"]
     np.testing.assert_allclose(cleansing.losses_, -np.log(np.where(right, 0.9, 0.05)))
@@ -716,19 +723,19 @@ def test_first_predictions_bring_losses_and_suggestions(noise_filter, numbered):
 def test_first_evidence_that_is_not_enough_is_named(
     noise_filter, first, lacking, numbered
 ):
-    cleansing = Cleansing(noise_filter, first_evidence={first: np.zeros((300, 3))})
+    cleansing = at_once(noise_filter, first_evidence={first: np.zeros((300, 3))})
     with pytest.raises(ValueError, match=f"first_evidence lacks {lacking}; "):
         spy_net(callbacks=[cleansing]).fit(*numbered)
 
 
 def test_unknown_correction_is_refused(numbered):
     with pytest.raises(ValueError, match="'label_correction' parameter of"):
-        one_step(numbered, Cleansing(label_correction="maybe"))
+        one_step(numbered, at_once(label_correction="maybe"))
 
 
 def test_mixture_corrects_by_the_net_s_predictions(numbered):
     X, y = numbered
-    cleansing = Cleansing(label_correction="soft", balance=None, random_state=0)
+    cleansing = at_once(label_correction="soft", balance=None, random_state=0)
     net, before = one_step(numbered, cleansing)
     weight, bias = before["weight"].double().numpy(), before["bias"].double().numpy()
     proba = softmax(X.astype(float) @ weight.T + bias, axis=1)
@@ -747,14 +754,14 @@ def test_correction_needs_batches_that_tell_their_samples(numbered):
         nn.Linear,
         module__in_features=3,
         module__out_features=3,
-        callbacks=[Cleansing(label_correction="soft")],
+        callbacks=[at_once(label_correction="soft")],
     )
     with pytest.raises(TypeError, match="Labelled"):
         net.fit(X, y)
 
 
 def test_classes_that_are_too_few_for_the_codes(numbered):
-    net = spy_net(callbacks=[Cleansing(classes=["ant", "bee"])])
+    net = spy_net(callbacks=[at_once(classes=["ant", "bee"])])
     with pytest.raises(ValueError, match="the code 2, but classes are 2: pass every"):
         net.fit(*numbered)
 
@@ -764,7 +771,7 @@ def test_a_part_of_a_dataset_is_all_there_is(numbered):
     X, y = numbered
     whole = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
     part = torch.utils.data.Subset(whole, list(range(200)))
-    cleansing = Cleansing(balance=None, random_state=0)
+    cleansing = at_once(balance=None, random_state=0)
     net = spy_net(callbacks=[cleansing], max_epochs=2).fit(part, y=None)
     assert cleansing.noise_filter_.class_counts_.sum() == 200
     assert cleansing.losses_.shape == (200,)
@@ -773,6 +780,84 @@ def test_a_part_of_a_dataset_is_all_there_is(numbered):
 
 
 def test_a_rate_without_refinement_is_refused(numbered):
-    net = spy_net(callbacks=[Cleansing("channel", noise_rate=0.2)])
+    net = spy_net(callbacks=[at_once("channel", noise_rate=0.2)])
     with pytest.raises(ValueError, match=r"no effect without refine.*NoiseChannel"):
         net.fit(*numbered)
+
+
+@pytest.mark.parametrize(
+    ("options", "max_epochs", "warm"),
+    [
+        ({}, 5, 1),
+        ({}, 6, 2),
+        ({"warmup_epochs": 3}, 5, 3),
+        ({"warmup_epochs": 0}, 5, 0),
+        ({"warmup_epochs": 1, "every_epoch": False}, 5, 1),
+        ({"first_evidence": {"losses": np.zeros((300, 1))}}, 5, 0),
+    ],
+)
+def test_warm_up_trains_on_all_labels_and_filters_none(
+    numbered, options, max_epochs, warm
+):
+    X, y = numbered
+    mask = np.arange(300) % 3 > 0
+    cleansing = Cleansing(Fixed(mask), balance=None, random_state=0, **options)
+    net = spy_net(max_epochs=max_epochs, callbacks=[cleansing]).fit(X, y)
+    cleansed = max_epochs - warm
+    assert net.history[:, "n_train"] == [300] * warm + [mask.sum()] * cleansed
+    assert ["kept" in row for row in net.history] == [False] * warm + [True] * cleansed
+    assert len(cleansing.clean_masks_) == cleansed
+    passes = cleansed if options.get("every_epoch", True) else 1
+    assert cleansing.n_passes_ == passes - ("first_evidence" in options)
+    assert len(net.module_.trained) == 300 * warm + mask.sum() * cleansed
+
+
+def test_epochs_of_earlier_calls_count_as_warm_up(numbered):
+    X, y = numbered
+    mask = np.arange(300) % 3 > 0
+    cleansing = Cleansing(Fixed(mask), balance=None, warmup_epochs=2)
+    net = spy_net(max_epochs=1, callbacks=[cleansing])
+    for _ in range(2):
+        with pytest.warns(CleansingWarning, match="no label was filtered"):
+            net.partial_fit(X, y)
+    net.partial_fit(X, y)
+    assert net.history[:, "n_train"] == [300, 300, mask.sum()]
+
+
+def test_channel_after_a_warm_up_helps_a_network_from_scratch():
+    digits = load_digits()
+    X = (digits.data / 16).astype(np.float32)
+    X, X_test, y, y_test = train_test_split(X, digits.target, random_state=0)
+    y_noisy = pair_flip(y, 0.3, random_state=0)
+
+    def accuracy(callbacks):
+        torch.manual_seed(0)
+        net = NeuralNetClassifier(
+            nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)),
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            lr=0.003,
+            max_epochs=20,
+            batch_size=64,
+            train_split=None,
+            verbose=0,
+            callbacks=callbacks,
+        )
+        return (net.fit(X, y_noisy).predict(X_test) == y_test).mean()
+
+    plain = accuracy([])
+    for noise_filter in ("gmm", "channel"):
+        assert accuracy([Cleansing(noise_filter, random_state=0)]) > plain + 0.05
+
+
+def test_text_labels_are_refused_before_training(numbered):
+    X, y = numbered
+    net = spy_net(callbacks=[Cleansing()])
+    names = np.array(["ant", "bee", "cat"])
+    with pytest.raises(TypeError, match="codes, not on text"):
+        net.fit(X, names[y])
+
+
+def test_no_filter_is_refused(numbered):
+    with pytest.raises(TypeError, match="None is no noise filter"):
+        one_step(numbered, Cleansing(None))

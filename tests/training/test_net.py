@@ -60,7 +60,9 @@ def test_a_criterion_is_told_which_samples_it_sees(numbered):
     net = Net(
         Spy,
         criterion=Note,
-        callbacks=[Cleansing(Fixed(np.arange(300) % 3 > 0), random_state=0)],
+        callbacks=[
+            Cleansing(Fixed(np.arange(300) % 3 > 0), warmup_epochs=0, random_state=0)
+        ],
         lr=0.1,
         max_epochs=1,
     ).fit(Labelled(FeatureRows(X), y), y)

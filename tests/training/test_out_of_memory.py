@@ -227,8 +227,8 @@ def test_cleansing_any_net_with_smaller_batches(numbered):
                 del net.module_.forward
 
     with pytest.warns(SmallerBatchWarning, match="32 samples .* with 16"):
-        small = spy_net(callbacks=[Limited(random_state=0)]).fit(X, y)
-    whole = spy_net(callbacks=[Cleansing(random_state=0)]).fit(X, y)
+        small = spy_net(callbacks=[Limited(warmup_epochs=0, random_state=0)]).fit(X, y)
+    whole = spy_net(callbacks=[Cleansing(warmup_epochs=0, random_state=0)]).fit(X, y)
     np.testing.assert_allclose(
         small.history[:, "train_loss"], whole.history[:, "train_loss"], rtol=1e-5
     )

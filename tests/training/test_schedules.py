@@ -49,7 +49,7 @@ def test_schedule_follows_epochs_of_changing_length(numbered):
     net = Net(
         Spy,
         callbacks=[
-            ("cleansing", Cleansing(random_state=0)),
+            ("cleansing", Cleansing(warmup_epochs=0, random_state=0)),
             ("cosine", CosineSchedule(0.0)),
             ("record", record),
         ],

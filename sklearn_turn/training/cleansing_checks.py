@@ -1,0 +1,88 @@
+"""Whether a net can be cleansed as it was asked for; checked before it trains."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+from ..selection.protocol import check_noise_filter, evidence_of
+from .evidence import check_in_order
+from .net import Net
+
+_LEGAL = {
+    "warmup_epochs": [Interval(Integral, 0, None, closed="left"), None],
+    "balance": [StrOptions({"min"}), Interval(Real, 1, None, closed="left"), None],
+    "label_correction": [StrOptions({"hard", "soft"}), None],
+}
+
+
+def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) -> None:
+    """Raise if a net cannot be cleansed.
+
+    Parameters
+    ----------
+    cleansing : Cleansing
+    noise_filter : object
+        What its ``noise_filter`` stands for.
+    net : skorch net
+    y : array-like of shape (n_samples,), default=None
+        Given labels, where they are not in the data set.
+
+    Raises
+    ------
+    TypeError
+        If the filter is none, the net of a kind that cannot be cleansed so, or labels
+        are no numbers.
+    ValueError
+        If a parameter is illegal, without effect, or lacks something.
+    """
+    check_noise_filter(noise_filter)
+    given = {name: getattr(cleansing, name) for name in _LEGAL}
+    caller = type(cleansing).__name__
+    validate_parameter_constraints(_LEGAL, given, caller_name=caller)
+    if y is not None and np.asarray(y).dtype.kind in "USO":
+        raise TypeError(
+            "skorch nets are trained on codes, not on text. Make them with "
+            "classes, codes = np.unique(y, return_inverse=True), train on codes, and "
+            "pass classes to Cleansing."
+        )
+    accelerator = getattr(net, "accelerator", None)
+    if getattr(accelerator, "num_processes", 1) > 1:
+        raise TypeError(
+            f"{type(net).__name__} is trained by several processes of skorch's "
+            "AccelerateMixin, and each would see a part of the samples only. Use "
+            "an estimator with distributed=True, such as TURNClassifier."
+        )
+    correction, evidence = cleansing.label_correction, cleansing.first_evidence
+    if correction and not isinstance(net, Net):
+        raise TypeError(
+            f"label_correction={correction!r} trains on other labels "
+            f"than the dataset's, which {type(net).__name__} cannot be told. Use "
+            "sklearn_turn.training.Net, or label_correction=None."
+        )
+    if correction and "log_proba" not in (evidence or {"log_proba"}):
+        raise ValueError(
+            f"label_correction={correction!r} needs predictions: put "
+            "'log_proba' of shape (n_samples, n_classes) into first_evidence."
+        )
+    if evidence is not None:
+        known = {*evidence}
+        known |= {"losses"} if "log_proba" in known else set()
+        if lacking := {"losses", evidence_of(noise_filter)} - known:
+            raise ValueError(
+                f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
+                "'losses' follow from 'log_proba', where that is given."
+            )
+    if cleansing.noise_rate is not None and cleansing.refine is None:
+        raise ValueError(
+            f"noise_rate={cleansing.noise_rate!r} has no effect without refine. Tell "
+            "the filter: NoiseChannelFilter(noise_rate=...)."
+        )
+    check_in_order(net.get_params(deep=False), type(net).__name__)

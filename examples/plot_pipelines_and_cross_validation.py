@@ -36,9 +36,7 @@ plain = make_pipeline(
 filtered = make_pipeline(
     FeatureExtractor("letters"),
     NoiseFilteredClassifier(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-        noise_filter="channel",
-        cv=5,
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     ),
 )
 filtered
@@ -85,7 +83,7 @@ for name, result in results.items():
 # that the model would have got wrong, and the score tells how well a model agrees with
 # its own choice.
 
-clf = NoiseFilteredClassifier(noise_filter="channel", cv=5)
+clf = NoiseFilteredClassifier()
 features = FeatureExtractor("letters").fit_transform(X)
 kept = clf.fit(features, y_noisy).clean_mask_
 wrongly = cross_validate(plain, X[kept], y_noisy[kept], cv=folds)["test_score"]

@@ -104,8 +104,10 @@ def export_report(
     if len(labels) != n or not np.array_equal(labels, found.given):
         raise ValueError(
             f"y are not the {n} labels that the {type(found.estimator).__name__} was "
-            "fitted with. Pass the labels and samples given to fit, in their order; of "
-            "new samples there is the table of label_issues(estimator, X, y)."
+            "fitted with. Pass the labels and samples given to fit, in their order. Of "
+            "new samples there is the table of label_issues(estimator, X, y), and a "
+            "page with NoiseChannelFilter().fit(np.log(estimator.predict_proba(X)), y) "
+            "as estimator."
         )
     source = image_source(X)
     n_samples = _num_samples(X if source is None else source)

@@ -95,6 +95,15 @@ class Cifar:
         yield "instance (Xia) 0.3", noise.instance_xia2020(X, y, 0.3, random_state=seed)
 
 
+def cifar_of(folder: Path, n_train: int) -> Cifar:
+    """Features of so many training images and of 1,500 test images."""
+    with tempfile.TemporaryDirectory() as unzipped:
+        with zipfile.ZipFile(folder / "cifar10n.zip") as zipped:
+            zipped.extractall(unzipped)
+        root = next(Path(unzipped).rglob("labels.csv")).parent
+        return Cifar(folder, root, n_train, 1500)
+
+
 class ManyClasses:
     """Features of many classes, drawn to the geometry of another set's classes."""
 
@@ -260,11 +269,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore", UserWarning)  # of small classes
-    with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(args.folder / "cifar10n.zip") as zipped:
-            zipped.extractall(folder)
-        root = next(Path(folder).rglob("labels.csv")).parent
-        cifar = Cifar(args.folder, root, args.n, 1500)
+    cifar = cifar_of(args.folder, args.n)
     records: list[dict[str, Any]] = []
     for data in (cifar, ManyClasses(cifar)):
         records += measure(data, args.seeds)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -243,7 +244,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         # Logits of standardised features are then of order 1 beforehand, however many
         # features there are.
         C = 1 / max(1, np.shape(X)[1]) if np.ndim(X) == 2 else 1.0
-        return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+        scaler = StandardScaler(with_mean=not issparse(X))
+        return make_pipeline(scaler, LogisticRegression(C=C, max_iter=1000))
 
     @property
     def n_features_in_(self) -> int:
@@ -312,6 +314,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         if self.estimator is not None:
             inner = get_tags(self.estimator)
             tags.input_tags = inner.input_tags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -679,3 +680,17 @@ def test_thresholds_of_named_filters_can_be_searched(name, blobs):
 def test_no_filter_is_none_of_the_choices(blobs):
     with pytest.raises(ValueError, match="'noise_filter' parameter"):
         NoiseFilteredClassifier(noise_filter=None).fit(blobs.X, blobs.y)
+
+
+def test_by_default_sparse_features_of_texts_are_taken():
+    rng = np.random.RandomState(0)
+    y = rng.randint(3, size=600)
+    words = rng.poisson(0.03, size=(600, 400))
+    words[:, :60] += rng.poisson(0.6, size=(600, 60)) * (
+        y[:, None] == np.arange(60) % 3
+    )
+    y_noisy = symmetric(y, 0.2, random_state=0)
+    clf = NoiseFilteredClassifier().fit(csr_array(words.astype(float)), y_noisy)
+    found = ~clf.clean_mask_
+    assert (y != y_noisy)[found].mean() > 0.9
+    assert found[y != y_noisy].mean() > 0.9

@@ -50,7 +50,7 @@ def test_every_line_of_the_algorithm_is_quoted():
     ]
 
 
-@pytest.mark.parametrize("name", ["audit", "detection"])
+@pytest.mark.parametrize("name", ["any_classifier", "audit", "detection"])
 def test_reports_say_what_their_results_say(name):
     found = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
     module = importlib.import_module(f"benchmarks.{name}")

@@ -234,6 +234,6 @@ def _check_corrected(row: Row, new: Any, given: Any) -> None:
     if row.mark == "wrong" and new is not None and new == given:
         raise ValueError(
             f"The label in {row.where} is marked 'wrong', but corrected to what it is, "
-            f"{row.corrected_label!r}. Mark it as 'right', give another label, or none to "
-            "leave the sample out."
+            f"{row.corrected_label!r}. Mark it as 'right', give another label, or "
+            "none to leave the sample out."
         )

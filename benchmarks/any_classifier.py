@@ -103,8 +103,8 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
         f"{args.n} CIFAR-10 photos; test accuracy on 1,500 photos with right labels. "
         f"Noise that is drawn: mean of {args.seeds} draws. The default is channel, "
         "five folds, around a logistic regression whose C is one over the number of "
-        "features; that C was chosen on these photos and on small tables, with clean labels at "
-        "hand.\n\n" + table(head, body)
+        "features; that C was chosen on these photos and on small tables, with clean "
+        "labels at hand.\n\n" + table(head, body)
     )
 
 

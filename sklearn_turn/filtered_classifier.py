@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from .constructor import SHARE
 from .exceptions import CleansingWarning
 from .labels import class_names, encode_labels, label_vector, own_index
+from .pipelines import take_apart
 from .predictions import all_columns, log_of, losses_of, predict_training_samples
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
@@ -34,6 +35,8 @@ from .selection.protocol import (
 )
 from .validation import validated_meta_fit
 
+# Share of labels that are predicted, below which it is doubtful that so few are wrong.
+_DOUBTFUL, _FEW = 0.75, 0.05
 # What a fit publishes, all at once.
 _FITTED = (
     "classes_",
@@ -102,7 +105,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     clean_proba_ : ndarray of shape (n_samples,), float64
     given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
         The labels as given, and as they should be.
-    sample_index_ : ndarray of shape (n_samples,)
+    sample_index_ : pandas.Index of length n_samples
         Index of ``y``, or of ``X``, where pandas gives it one of its own; else absent.
     n_features_in_ : int
         When the classifier has it.
@@ -159,7 +162,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         TypeError
             If ``noise_filter`` is no noise filter.
         ValueError
-            If labels are missing, a fold of ``cv`` leaves a class without training
+            If the estimator is a network whose copies would know what it was trained
+            on, labels are missing, a fold of ``cv`` leaves a class without training
             samples, its test folds are no partition of the samples, the filter cannot
             work with X, or it selects samples of fewer than two classes. After an
             error in fitting nothing is fitted.
@@ -168,7 +172,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         -----
         CleansingWarning
             If the filter selects no sample of a class, if the classifier is certain of
-            all the labels it was trained on, and as the filter warns.
+            all the labels it was trained on, if none is flagged though many are not
+            what is predicted, and as the filter warns.
         """
         for name in _FITTED:
             self.__dict__.pop(name, None)
@@ -194,6 +199,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         if evidence_of(noise_filter) == "features":
             evidence["features"] = _numeric(X)
         estimator = self._default_or_clone(X)
+        _check_network(self.estimator, classes)
         proba = predict_training_samples(estimator, X, labels, self.cv)
         losses = losses_of(proba, codes)
         evidence["losses"] = losses[:, None]
@@ -208,17 +214,10 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             )
         evidence["log_proba"] = log_of(proba)
         fitted = fit_filter(noise_filter, evidence, labels)
-        whole = evidence_of(noise_filter) == "log_proba"
-        if self.cv is None and whole and fitted.clean_mask_.all() and not certain:
-            warnings.warn(
-                "No label is flagged, by predictions of a classifier for the samples "
-                "that it was trained on, whose labels it may have learned, right or "
-                "wrong. Set cv=5, which judges labels by classifiers that did not see "
-                "them.",
-                CleansingWarning,
-                stacklevel=2,
-            )
         predicted = proba.argmax(axis=1)
+        whole = evidence_of(noise_filter) == "log_proba"
+        if whole and fitted.clean_mask_.all() and not (self.cv is None and certain):
+            _warn_of_none(fitted, self.cv, float((predicted == codes).mean()))
         suggested = suggested_codes(fitted, predicted, codes, classes)
         _check_clean_classes(fitted, codes, classes)
         kept = np.flatnonzero(fitted.clean_mask_)
@@ -272,9 +271,12 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
             Members of ``classes_``.
         """
         check_is_fitted(self)
-        if np.isin(getattr(self.estimator_, "classes_", ()), self.classes_).all():
-            return self.estimator_.predict(X)
-        # It knows classes that are not labelled.
+        seen = getattr(self.estimator_, "classes_", ())
+        if np.isin(seen, self.classes_).all():
+            predicted = self.estimator_.predict(X)
+            if np.isin(predicted, seen).all() or not len(seen):
+                return predicted
+        # It knows classes that are not labelled, or have no clean sample.
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Floats:
@@ -336,6 +338,49 @@ def _numeric(X: Any) -> NDArray[Any]:
             "filter of losses or log-probabilities."
         )
     return features
+
+
+def _check_network(estimator: Any, classes: NDArray[Any]) -> None:
+    """Raise for a skorch net that cannot be judged by, or not be trained.
+
+    A clone of one that was trained knows what it was trained on.
+    """
+    _, net = take_apart(estimator)
+    module = getattr(net, "module", None)
+    if module is not None and hasattr(net, "criterion") and classes.dtype.kind in "UO":
+        raise TypeError(
+            f"{type(net).__name__} is trained on codes, not on text. Make them with "
+            "classes, codes = np.unique(y, return_inverse=True), and pass codes."
+        )
+    is_object = hasattr(module, "state_dict") and not isinstance(module, type)
+    if is_object and getattr(net, "initialized_", False):
+        name = type(net).__name__
+        raise ValueError(
+            f"This {name} was trained before, and its module is an object whose "
+            "weights are copied with it, so that no copy judges labels it has not "
+            f"seen. Pass a {name} that is new, or has a class as its module."
+        )
+
+
+def _warn_of_none(fitted: Any, cv: Any, agreement: float) -> None:
+    """Warn that nothing is flagged, where that tells little."""
+    if cv is None:
+        text = (
+            "No label is flagged, by predictions of a classifier for the samples "
+            "that it was trained on, whose labels it may have learned, right or "
+            "wrong. Set cv=5, which judges labels by classifiers that did not see "
+            "them."
+        )
+    elif agreement < _DOUBTFUL and getattr(fitted, "noise_rate_", 1.0) < _FEW:
+        text = (
+            f"No label is flagged, though {1 - agreement:.0%} are not what was "
+            "predicted by classifiers that did not see them. Either these are poor, or "
+            "they have learned to expect wrong labels as often as there are: take "
+            "fewer epochs, stronger regularisation or LinearProbing(loss='gce')."
+        )
+    else:
+        return
+    warnings.warn(text, CleansingWarning, stacklevel=3)
 
 
 def _check_clean_classes(fitted: Any, codes: Ints, classes: NDArray[Any]) -> None:

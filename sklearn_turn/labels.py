@@ -131,7 +131,7 @@ def label_vector(y: Any, name: str = "y", *, warn: bool = False) -> NDArray[Any]
     return labels
 
 
-def own_index(*samples: Any) -> NDArray[Any] | None:
+def own_index(*samples: Any) -> Any:
     """Index of the first pandas object that has one of its own.
 
     Parameters
@@ -141,19 +141,28 @@ def own_index(*samples: Any) -> NDArray[Any] | None:
 
     Returns
     -------
-    ndarray of shape (n_samples,) or None
-        Its text, where an entry is neither number, text nor date. None where rows are
-        counted from 0, or nothing is of pandas.
+    pandas.Index or None
+        None where rows are counted from 0, or nothing is of pandas.
     """
     for rows in samples:
-        if not hasattr(rows, "iloc"):
-            continue
-        index: NDArray[Any] = np.asarray(rows.index)
-        if index.dtype.kind == "O" and not all(isinstance(v, str) for v in index):
-            index = np.array([str(value) for value in index], dtype=object)
-        if not np.array_equal(index, np.arange(len(index))):
-            return index
+        if hasattr(rows, "iloc"):
+            entries = np.asarray(rows.index)
+            if not np.array_equal(entries, np.arange(len(entries))):
+                return rows.index
     return None
+
+
+def plain_index(index: Any) -> NDArray[Any]:
+    """A pandas index as an array that goes into files.
+
+    Entries that are neither numbers, text nor dates without a time zone become text.
+    """
+    entries: NDArray[Any] = np.asarray(index)
+    if entries.dtype.kind == "O" and any(
+        not isinstance(v, str | int | float) for v in entries
+    ):
+        entries = np.array([str(value) for value in entries], dtype=object)
+    return entries
 
 
 def encode_known(

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
-from .labels import class_names, encode_labels
+from .labels import check_same_kind, class_names, encode_labels
 from .pipelines import take_apart
 from .selection.mixture import Floats, Ints
 
@@ -44,9 +44,16 @@ def all_columns(
         If the columns are not one for each class the estimator knows.
     """
     seen = np.asarray(getattr(estimator, "classes_", classes))
+    name = type(estimator).__name__
+    check_same_kind(seen, classes, f"The labels and classes_ of {name}")
+    # A network has an output for each code, whichever labels it was fitted on.
+    by_code = np.array_equal(classes, np.arange(len(classes)))
+    more = absent == 0.0 and len(seen) < values.shape[1] == len(classes) and by_code
+    if more:
+        values = values[:, seen.astype(np.intp)]
     if absent == 0.0 and values.shape[1] != len(seen):
         raise ValueError(
-            f"predict_proba of {type(estimator).__name__} has {values.shape[1]} "
+            f"predict_proba of {name} has {values.shape[1]} "
             f"columns, but its classes_ are {len(seen)}. A network needs one output "
             "for each label there is."
         )
@@ -59,14 +66,14 @@ def all_columns(
     one_vs_one = getattr(classifier, "decision_function_shape", "") == "ovo"
     if values.shape[1] != len(seen) or (one_vs_one and absent < 0):
         raise ValueError(
-            f"The decisions of {type(estimator).__name__} are not one column per "
+            f"The decisions of {name} are not one column per "
             "class, so that none can be added for classes without a clean sample. "
             "Use decision_function_shape='ovr', or predict_proba."
         )
     columns = np.full((len(values), len(classes)), absent, values.dtype)
     known = np.isin(seen, classes)
     columns[:, np.searchsorted(classes, seen[known])] = values[:, known]
-    if absent == 0.0 and not known.all():
+    if more or (absent == 0.0 and not known.all()):
         # One of the labelled classes is the true one.
         columns[columns.sum(axis=1) == 0] = 1.0
         columns /= columns.sum(axis=1, keepdims=True)
@@ -107,6 +114,11 @@ def predict_training_samples(
         fitted = clone(estimator).fit(X, labels)
         return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
     asked = cv
+    if np.bincount(codes).max() < 2:
+        raise ValueError(
+            "Each class has one sample, so that no label can be checked by a model "
+            "that did not see it. Give each class two samples or more, or set cv=None."
+        )
     if isinstance(cv, Integral):
         cv = max(2, min(int(cv), int(np.bincount(codes).max())))
     folds = list(check_cv(cv, labels, classifier=True).split(X, labels))

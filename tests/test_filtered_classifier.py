@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_blobs
@@ -19,15 +23,17 @@ from sklearn.model_selection import (
     cross_val_predict,
     cross_validate,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+from skorch import NeuralNetClassifier
 
 from sklearn_turn import GMMNoiseFilter, NoiseChannelFilter, NoiseFilteredClassifier
 from sklearn_turn.exceptions import CleansingWarning
-from sklearn_turn.noise import symmetric
+from sklearn_turn.noise import pair_flip, symmetric
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
@@ -694,3 +700,86 @@ def test_by_default_sparse_features_of_texts_are_taken():
     found = ~clf.clean_mask_
     assert (y != y_noisy)[found].mean() > 0.9
     assert found[y != y_noisy].mean() > 0.9
+
+
+def network(n_outputs, **options):
+    torch.manual_seed(0)
+    return NeuralNetClassifier(
+        torch.nn.Linear(2, n_outputs),
+        criterion=torch.nn.CrossEntropyLoss,
+        lr=0.1,
+        max_epochs=20,
+        train_split=None,
+        verbose=0,
+        **options,
+    )
+
+
+def test_a_trained_network_is_refused_as_its_copies_know_the_labels(blobs):
+    X = blobs.X.astype(np.float32)
+    net = network(3).fit(X, blobs.y)
+    for model in (net, make_pipeline(StandardScaler(), net)):
+        with pytest.raises(ValueError, match="was trained before"):
+            NoiseFilteredClassifier(model).fit(X, blobs.y)
+    found = ~NoiseFilteredClassifier(network(3)).fit(X, blobs.y).clean_mask_
+    assert blobs.is_wrong[found].mean() > 0.9
+
+
+class AllBut(BaseEstimator):
+    """A filter that finds no clean label in a class."""
+
+    def __init__(self, lost=1):
+        self.lost = lost
+
+    def fit(self, X, y):
+        self.clean_mask_ = y != self.lost
+        self.clean_proba_ = self.clean_mask_.astype(float)
+        return self
+
+
+def test_a_network_does_not_predict_a_class_without_a_clean_label(blobs):
+    X = blobs.X.astype(np.float32)
+    clf = NoiseFilteredClassifier(network(3), AllBut(1))
+    with pytest.warns(CleansingWarning, match="selected no sample of class 1"):
+        clf.fit(X, blobs.y)
+    proba = clf.predict_proba(X)
+    assert (proba[:, 1] == 0).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(clf.predict(X), proba.argmax(axis=1))
+    raw = clf.estimator_.predict_proba(X)
+    np.testing.assert_allclose(proba[:, 0] / proba[:, 2], raw[:, 0] / raw[:, 2], 1e-4)
+
+
+def test_classes_of_another_type_are_refused(blobs):
+    class Renamed(Recorder):
+        def fit(self, X, y):
+            super().fit(X, y)
+            self.classes_ = self.classes_.astype(str)
+            return self
+
+    with pytest.raises(ValueError, match="classes_ of Renamed are of two types"):
+        NoiseFilteredClassifier(Renamed()).fit(blobs.X, blobs.y)
+
+
+def test_that_none_is_flagged_though_few_are_predicted_is_told():
+    # A classifier that has learned how often labels are wrong explains them all.
+    X, truth = make_blobs(900, centers=3, cluster_std=0.5, random_state=0)
+    y = pair_flip(truth, 0.4, random_state=0)
+    clf = NoiseFilteredClassifier(GaussianNB())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clf.fit(X, y)
+    assert clf.clean_mask_.all()
+    told = [str(warning.message) for warning in caught]
+    assert any(re.match(r"No label is flagged, though \d+% are not", t) for t in told)
+
+
+def test_classes_of_one_sample_each_cannot_be_judged():
+    with pytest.raises(ValueError, match="Each class has one sample"):
+        NoiseFilteredClassifier().fit([[0.0], [1.0]], [0, 1])
+
+
+def test_text_labels_of_networks_are_refused(blobs):
+    names = np.array(["ant", "bee", "cat"])[blobs.y]
+    with pytest.raises(TypeError, match="codes, not on text"):
+        NoiseFilteredClassifier(network(3)).fit(blobs.X.astype(np.float32), names)

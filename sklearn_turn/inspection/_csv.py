@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Spreadsheets in some countries separate by semicolons, and paste by tabs.
@@ -20,7 +20,10 @@ class MissingColumnsError(ValueError):
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], hint: str = ""
+    path: Path,
+    columns: Sequence[str],
+    hint: str = "",
+    instead: Mapping[str, str] = {},
 ) -> Iterator[tuple[str, list[str]]]:
     """Read some columns of a table.
 
@@ -31,6 +34,8 @@ def read_columns(
         Names in the first line of the file, which may have more of them.
     hint : str, default=""
         What to do where they are missing.
+    instead : mapping of str to str, default={}
+        Columns that are read in place of others, where a file has them.
 
     Yields
     ------
@@ -53,6 +58,9 @@ def read_columns(
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
+        columns = [
+            instead[name] if instead.get(name) in names else name for name in columns
+        ]
         check_columns(names, columns, repr(str(path)), hint)
         places = [names.index(name) for name in columns]
         for cells in reader:

@@ -33,7 +33,7 @@ def check_no_cleansing(estimator: Any) -> None:
                 f"found: found = dict(net.callbacks_)[{name!r}] has found.losses_, "
                 "found.noise_filter_.clean_mask_, found.noise_filter_.clean_proba_ and "
                 "found.suggested_codes_. For a table of labels judged by networks that "
-                "did not see them, fit NoiseFilteredClassifier(net)."
+                "did not see them, fit NoiseFilteredClassifier around a new net."
             )
 
 
@@ -87,6 +87,12 @@ class Found:
         check_is_fitted(estimator)
         if not has_looked(estimator):
             check_no_cleansing(estimator)
+            if hasattr(estimator, "clean_mask_") and not hasattr(estimator, "predict"):
+                raise ValueError(
+                    f"{type(estimator).__name__} keeps clean_mask_ and clean_proba_, "
+                    "but not the labels. Pass the classifier that it is the filter of, "
+                    "or a NoiseChannelFilter."
+                )
             raise ValueError(
                 f"This {type(estimator).__name__} has not looked for wrong labels. "
                 "Pass a TURNClassifier fitted with cleansing='epoch' or 'once', a "

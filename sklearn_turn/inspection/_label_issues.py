@@ -21,10 +21,6 @@ from ._tables import import_pandas, labels_as_text
 if TYPE_CHECKING:
     import pandas as pd
 
-# Share of the labels that few classifiers predict unless they learned them, and number
-# of labels from which that says something.
-_BY_HEART, _TOO_FEW_TO_TELL = 0.99, 50
-
 
 def label_issues(
     estimator: Any,
@@ -66,7 +62,7 @@ def label_issues(
         where pandas gave them one of their own, here or in ``fit``, so that it joins
         with your tables; else it is named ``index`` and counts from 0. Columns:
 
-        - ``index``, int64: position, from 0, where the index is another.
+        - ``position``, int64: counted from 0, where the index is another.
         - ``path``, str: where ``X`` holds paths.
         - ``given_label``, ``suggested_label``: members of ``classes_``.
         - ``label_quality``, float64: probability that the given label is right; NaN
@@ -158,9 +154,6 @@ def label_issues(
         found = Found.of(classifier)
     else:
         found = judge_new(classifier, seen, given)
-        is_ours = hasattr(classifier, "given_labels_")
-        if not is_ours and not found.is_issue.any():
-            _warn_of_labels_known_by_heart(found)
     rank = np.empty(n, dtype=np.int64)
     rank[found.ranking()] = np.arange(1, n + 1)
     table = pd.DataFrame(
@@ -182,7 +175,13 @@ def label_issues(
     index = own_index(y, X)
     if index is None and of_fit:
         index = getattr(classifier, "sample_index_", None)
-    return table if index is None else table.reset_index().set_axis(index)
+    if index is None:
+        return table
+    if not isinstance(index, pd.Index):  # from a file
+        index = pd.Index(index)
+    if index.name in ("index", "position"):  # names of positions, in a file too
+        index = index.rename(None)
+    return table.reset_index(names="position").set_axis(index)
 
 
 def _check_samples(n: int, X: Any, features: Any) -> None:
@@ -208,22 +207,6 @@ def _warn_of_own_labels(classifier: Any) -> None:
         f"{type(classifier).__name__} was trained on these labels: its predictions "
         "agree with them too much, and few look wrong. Use NoiseFilteredClassifier("
         "classifier, 'channel', cv=5), which predicts samples out of fold.",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _warn_of_labels_known_by_heart(found: Found) -> None:
-    """Warn where a classifier, perhaps of another library, predicts nearly all."""
-    agreement = float(np.mean(found.suggested == found.given))
-    if len(found.given) < _TOO_FEW_TO_TELL or agreement < _BY_HEART:
-        return
-    name = type(found.estimator).__name__
-    warnings.warn(
-        f"No label is flagged, and {agreement:.1%} of them are what {name} predicts. "
-        "If it was trained on these samples, it may know their labels by heart, right "
-        f"or wrong: fit NoiseFilteredClassifier({name}(...)), which predicts samples "
-        "out of fold.",
         UserWarning,
         stacklevel=3,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from ._found import Found, check_no_cleansing
 
 # New labels per class, on average, of which the noise can be estimated anew.
 _MANY = 50
+# Share of the labels that few classifiers predict unless they learned them, and number
+# of labels from which that says something.
+_BY_HEART, _TOO_FEW_TO_TELL = 0.99, 50
 
 
 def check_new(classifier: Any, X: Any, y: NDArray[Any] | None) -> None:
@@ -36,6 +40,8 @@ def check_new(classifier: Any, X: Any, y: NDArray[Any] | None) -> None:
     """
     name = type(classifier).__name__
     if y is None:
+        if not hasattr(classifier, "predict"):
+            Found.of(classifier)  # says what a filter lacks
         check_no_cleansing(classifier)
         raise ValueError(
             f"This {name} has not looked for wrong labels in fit. Pass new samples "
@@ -80,6 +86,7 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
     classes = classifier.classes_[order]
     codes = encode_known(y, classes)
     log_proba = log_of(classifier.predict_proba(X)[:, order])
+    agreement = float(np.mean(log_proba.argmax(axis=1) == codes))
     channel = _channel_of(classifier)
     counts = np.bincount(codes, minlength=len(classes))
     if channel is None or (counts.all() and counts.mean() >= _MANY):
@@ -91,15 +98,32 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
         posterior = channel.label_proba(log_proba, y)
     rows = np.arange(len(y))
     quality = posterior[rows, codes]
+    is_issue = (quality <= channel.tau) & (quality < 1)
+    # Of a classifier of ours it is known what it was trained on.
+    if not (hasattr(classifier, "given_labels_") or is_issue.any()):
+        _warn_of_labels_known_by_heart(classifier, len(y), agreement)
     return Found(
         estimator=classifier,
         classes=classes,
         given=classes[codes],
         suggested=classes[posterior.argmax(axis=1)],
         quality=quality,
-        is_issue=(quality <= channel.tau) & (quality < 1),
+        is_issue=is_issue,
         losses=-log_proba[rows, codes],
         used=np.ones(len(y), dtype=bool),
+    )
+
+
+def _warn_of_labels_known_by_heart(classifier: Any, n: int, agreement: float) -> None:
+    if n < _TOO_FEW_TO_TELL or agreement < _BY_HEART:
+        return
+    name = type(classifier).__name__
+    warnings.warn(
+        f"No label is flagged, and {name} predicts {agreement:.1%} of them. If it was "
+        "trained on these samples, it may know their labels by heart, right or wrong: "
+        f"fit NoiseFilteredClassifier({name}(...)), which predicts out of fold.",
+        UserWarning,
+        stacklevel=4,
     )
 
 

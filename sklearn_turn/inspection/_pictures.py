@@ -29,7 +29,8 @@ def image_source(X: Any) -> Source | None:
     Source or None
         None for features, raw inputs and None.
     """
-    if X is None or not is_images(X):
+    # Tables are rows, also with a column of text for another classifier than ours.
+    if X is None or hasattr(X, "columns") or not is_images(X):
         return None
     source = as_source(X, check=False)
     return None if source.is_raw else source

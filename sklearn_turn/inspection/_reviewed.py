@@ -3,7 +3,8 @@
 The file is a CSV table in UTF-8, with one row per reviewed sample, in any order:
 
 ===================  =============================================================
-``index``            position of the sample in the order given to ``fit``, from 0
+``index``            position of the sample in the order given to ``fit``, from 0;
+                     or ``position``
 ``path``             path of its file; may be left out, unless it is compared
 ``given_label``      the label as it was given; must be that of the data
 ``suggested_label``  for the reader, may be left out
@@ -72,7 +73,7 @@ def rows_of(reviewed: Any, *, with_paths: bool = False) -> Iterator[Row]:
     if hasattr(reviewed, "columns") and hasattr(reviewed, "reset_index"):
         table = _rows_of_frame(reviewed, columns)
     elif isinstance(reviewed, str | os.PathLike):
-        table = read_columns(Path(reviewed), columns, _HINT)
+        table = read_columns(Path(reviewed), columns, _HINT, {"index": "position"})
     else:
         raise TypeError(
             "reviewed must be the path of a CSV file or a DataFrame, not "
@@ -85,7 +86,10 @@ def rows_of(reviewed: Any, *, with_paths: bool = False) -> Iterator[Row]:
 def _rows_of_frame(
     frame: Any, columns: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    if "index" not in frame.columns and frame.index.name == "index":
+    if "position" in frame.columns:
+        frame = frame.drop(columns="index", errors="ignore")
+        frame = frame.rename(columns={"position": "index"})
+    elif "index" not in frame.columns and frame.index.name == "index":
         frame = frame.reset_index()
     check_columns([str(name) for name in frame.columns], columns, "The table", _HINT)
     cells = [frame[name].tolist() for name in columns]

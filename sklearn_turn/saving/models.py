@@ -19,6 +19,7 @@ from ..backbones import Embedder
 from ..backbones.identity import describe, probe_features
 from ..exceptions import ModelFileError, NotSavedWarning
 from ..inputs import FeatureRows, RawInputs, Source
+from ..labels import plain_index
 from ..nets import Start
 from ..task import Task
 from ..training.device import Runtime
@@ -45,7 +46,8 @@ class SavedAsFile:
         Weights and arrays are safetensors, all else is JSON in one of them. Parameters
         that are code are left out, and have to be passed to :meth:`load`: a backbone
         that is a module or a function, callbacks, a filter of your own. ``memory`` and
-        ``checkpoint`` are left out too: they are of this machine.
+        ``checkpoint`` are left out too: they are of this machine. An index of pandas
+        with several levels, periods or a time zone becomes text.
 
         Parameters
         ----------
@@ -85,6 +87,8 @@ class SavedAsFile:
             if name not in vars(self):
                 continue
             found = vars(self)[name]
+            if name == "sample_index_":
+                found = plain_index(found)
             if name in _NETS:
                 history, without = pack_history(
                     found.history, tensors, f"{name}history"

@@ -77,11 +77,13 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Probability that each given label is right.
     clean_mask_ : ndarray of shape (n_samples,), bool
         Which labels are selected as clean.
+    losses_ : ndarray of shape (n_samples,), float64
+        Cross-entropy of each given label in nats.
     label_proba_ : ndarray of shape (n_samples, n_classes), float64
         Probability of each true class, given prediction and label.
     given_labels_, suggested_labels_ : ndarray of shape (n_samples,)
         The labels as given, and the most probable true class of each sample.
-    sample_index_ : ndarray of shape (n_samples,)
+    sample_index_ : pandas.Index of length n_samples
         Index of ``y``, or of ``X``, where pandas gives it one of its own; else absent.
     noise_rate_ : float
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
@@ -237,6 +239,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
             )
         self.label_proba_ = posterior_of(log_joint, codes, self.offset_)
         self.clean_proba_ = self.label_proba_[np.arange(len(codes)), codes]
+        self.losses_ = -log_proba[np.arange(len(codes)), codes]
         self.given_labels_ = labels.copy()  # the caller may correct y in place
         self.suggested_labels_ = self.classes_[self.label_proba_.argmax(axis=1)]
         self.__dict__.pop("sample_index_", None)
@@ -255,8 +258,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         )
         # What was not trained predicts one thing.
         if np.ptp(log_proba, axis=0).any():
-            flags = not self.clean_mask_.all()
-            warn_of_doubt(channel, codes, self.noise_rate_interval_, flags=flags)
+            n_flagged = int((~self.clean_mask_).sum())
+            warn_of_doubt(channel, codes, self.noise_rate_interval_, n_flagged)
         return self
 
     def _interval(

@@ -77,7 +77,7 @@ def warn_of_unknown_classes(
 
 
 def warn_of_doubt(
-    channel: Channel, codes: Ints, interval: tuple[float, float], *, flags: bool
+    channel: Channel, codes: Ints, interval: tuple[float, float], n_flagged: int
 ) -> None:
     """Warn where predictions do not tell right labels from wrong ones.
 
@@ -90,20 +90,21 @@ def warn_of_doubt(
         Of the given labels.
     interval : tuple of float
         Of the share of wrong labels.
-    flags : bool
-        Whether any label is flagged.
+    n_flagged : int
     """
     if len(codes) < _SOME:
         return
     if says_little(channel, codes):
         _warn(
             f"What is predicted of the {len(codes)} labels is little better than "
-            "chance: wrong ones cannot be told from right ones. Use the input size "
-            "the backbone was trained for, another backbone, or more samples."
+            "chance, so that few wrong ones can be told from right ones. Use other "
+            "features or another classifier, of images at the size that the backbone "
+            "was trained for, or more samples; or compare with noise_filter='gmm'."
         )
-    elif not flags and interval[0] < _FEW and interval[1] > _MANY:
+    elif n_flagged < _FEW * len(codes) and interval[0] < _FEW and interval[1] > _MANY:
+        how_many = f"Only {n_flagged} labels are" if n_flagged else "No label is"
         _warn(
-            f"No label is flagged, but up to {interval[1]:.0%} of the labels may be "
+            f"{how_many} flagged, but up to {interval[1]:.0%} of the labels may be "
             "wrong by what is predicted: there are too few samples, or too poor "
             "predictions, to tell. The order of clean_proba_ still says which to look "
             "at first."

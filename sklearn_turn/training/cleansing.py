@@ -53,8 +53,8 @@ class Cleansing(RandomOrder):
 
     Before an epoch every training sample passes through the current model, in
     evaluation mode and in index order; a noise filter finds the clean labels; the
-    epoch then visits a class-balanced draw from these (TURN, Step 2-1). The net must
-    not set a sampler of its own. Samples that a ``train_split`` sets aside are
+    epoch then visits these, or a class-balanced draw from them (TURN, Step 2-1). The
+    net must not set a sampler of its own. Samples that a ``train_split`` sets aside are
     filtered like all others and never trained on; what a ``Subset`` given to ``fit``
     leaves out is neither.
 
@@ -73,9 +73,9 @@ class Cleansing(RandomOrder):
         rounded up and at most 10, and 0 with ``first_evidence``. Set it to 0 for a
         network that knows the classes already. Epochs of an earlier ``partial_fit``
         count.
-    balance : {"min"}, float >= 1 or None, default="min"
-        Draw from every class as many samples as the smallest class has clean, at
-        most this many times as many, or all clean samples.
+    balance : {"min"}, float >= 1 or None, default=None
+        Draw from every class as many samples as the smallest class has clean, the rule
+        of the paper; at most this many times as many; or all clean samples.
     label_correction : {"hard", "soft"} or None, default=None
         What becomes of samples whose label is not clean. None leaves them out. "hard"
         trains on the suggested label where its probability exceeds the filter's
@@ -132,7 +132,7 @@ class Cleansing(RandomOrder):
     >>> net = NeuralNetClassifier(
     ...     torch.nn.Linear, module__in_features=2, module__out_features=2,
     ...     criterion=torch.nn.CrossEntropyLoss, lr=0.1, max_epochs=9, verbose=0,
-    ...     train_split=None, callbacks=[Cleansing(balance=None, random_state=0)],
+    ...     train_split=None, callbacks=[Cleansing(random_state=0)],
     ... )
     >>> net = net.fit(X.astype("float32"), y)
     >>> net.history[:, "n_train"]  # two epochs to warm up
@@ -150,7 +150,7 @@ class Cleansing(RandomOrder):
         *,
         every_epoch: bool = True,
         warmup_epochs: int | None = None,
-        balance: str | float | None = "min",
+        balance: str | float | None = None,
         label_correction: str | None = None,
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
         refine: Callable[[Evidence], Evidence] | None = None,
@@ -178,6 +178,9 @@ class Cleansing(RandomOrder):
         super().on_train_begin(net, **kwargs)
         # A part of another dataset, whose rest is not ours.
         self.given_ = X if isinstance(X, torch.utils.data.Subset) else None
+        if not net.history:  # what is there is of other data
+            for name in ("evidence_", *_DECIDED):
+                self.__dict__.pop(name, None)
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate
         self.n_passes_ = 0
@@ -186,6 +189,8 @@ class Cleansing(RandomOrder):
     def select(self, net: Any, dataset: Any) -> NDArray[np.intp]:
         """Clean samples, balanced over classes; all of them in the warm-up."""
         if self._warms_up(net):
+            if self.label_correction:
+                net.targets_ = None  # of a fit that failed
             return super().select(net, dataset)
         if self.every_epoch or not self.clean_masks_:
             self._cleanse(net, dataset)

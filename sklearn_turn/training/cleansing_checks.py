@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -47,7 +48,8 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
     given = {name: getattr(cleansing, name) for name in _LEGAL}
     caller = type(cleansing).__name__
     validate_parameter_constraints(_LEGAL, given, caller_name=caller)
-    if y is not None and np.asarray(y).dtype.kind in "USO":
+    labels = () if y is None or isinstance(y, torch.Tensor) else np.ravel(y)
+    if any(isinstance(label, str | bytes) for label in labels[:1]):
         raise TypeError(
             "skorch nets are trained on codes, not on text. Make them with "
             "classes, codes = np.unique(y, return_inverse=True), train on codes, and "
@@ -80,6 +82,11 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
                 f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
                 "'losses' follow from 'log_proba', where that is given."
             )
+    if evidence is not None and cleansing.warmup_epochs:
+        raise ValueError(
+            f"first_evidence has no effect with warmup_epochs="
+            f"{cleansing.warmup_epochs}: nothing is filtered before the first epoch."
+        )
     if cleansing.noise_rate is not None and cleansing.refine is None:
         raise ValueError(
             f"noise_rate={cleansing.noise_rate!r} has no effect without refine. Tell "

@@ -140,7 +140,9 @@ class Net(NeuralNetClassifier):
             logits = self.infer(batch.x)
             # By one loss in all epochs, so that they can be compared.
             loss = self.batch_loss(logits, batch, warms_up=False)
-            hits = logits.argmax(dim=1) == moved(batch.y, logits.device)
+            one = logits.ndim == 1 or logits.shape[1] == 1  # of two classes
+            predicted = logits.reshape(-1) > 0 if one else logits.argmax(dim=1)
+            hits = predicted == moved(batch.y, logits.device)
             self.history.record_batch("valid_acc", hits.float().mean().item())
             return {"loss": loss, "y_pred": logits}
 

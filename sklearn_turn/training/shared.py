@@ -204,23 +204,25 @@ class SharedNet(Net):
             self._seed()
         super().run_single_epoch(iterator, training, prefix, step_fn, **params)
         if several:
-            self._share_losses(f"{prefix}_loss", training)
+            self._share_records(f"{prefix}_loss", training)
             if training:
                 self._share_state()
+            else:
+                self._share_records(f"{prefix}_acc", training)
 
     def _seed(self) -> None:
         """Draw other flips, crops and the like in every process, again on resuming."""
         seed = self.processes.first("a seed", lambda: int(torch.randint(2**62, ())))
         seed_torch(seed + self.processes.rank, torch.device(self.device))
 
-    def _share_losses(self, name: str, training: bool) -> None:
-        """Record losses of whole batches, which are the same in all processes."""
+    def _share_records(self, name: str, training: bool) -> None:
+        """Record what is of whole batches, and the same in all processes."""
         rows = [row for row in self.history[-1]["batches"] if name in row]
-        told = self.processes.exchange("losses", [row[name] for row in rows])
+        told = self.processes.exchange(name, [row[name] for row in rows])
         # Validation sets are not shared.
-        losses = np.mean(told, axis=0) if training else told[0]
+        found = np.mean(told, axis=0) if training else told[0]
         for k, row in enumerate(rows):
-            row[name] = float(losses[k])
+            row[name] = float(found[k])
             if training:
                 row["train_batch_size"] = self._share.sizes(k)[1]
 

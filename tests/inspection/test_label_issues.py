@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_blobs
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from support import Pool, Tally, spy_net, tiny
 
 from sklearn_turn import (
@@ -161,7 +162,7 @@ def test_paths(images, png_files):
         pd.Series(png_files, index=range(60)[::-1]),
     ):
         issues = label_issues(model, X)
-        own = ["index"] if isinstance(X, pd.Series) else []
+        own = ["position"] if isinstance(X, pd.Series) else []
         assert list(issues.columns) == [*own, "path", *COLUMNS]
         assert issues["path"].tolist() == png_files
     pipeline = make_pipeline(FeatureExtractor(Pool(), input_size=8), model)
@@ -386,12 +387,21 @@ def test_predictions_from_elsewhere(blobs, tmp_path):
 def test_a_filter_that_suggests_nothing(blobs):
     losses = np.abs(np.random.RandomState(0).randn(300, 1))
     found = GMMNoiseFilter().fit(losses, blobs.y)
-    with pytest.raises(ValueError, match="This GMMNoiseFilter has not looked"):
+    with pytest.raises(
+        ValueError,
+        match="GMMNoiseFilter keeps clean_mask_ and clean_proba_, but not the labels",
+    ):
         label_issues(found)
     found.suggested_labels_ = blobs.y  # as a filter of one's own may have
-    with pytest.raises(ValueError, match="This GMMNoiseFilter has not looked"):
+    with pytest.raises(
+        ValueError,
+        match="GMMNoiseFilter keeps clean_mask_ and clean_proba_, but not the labels",
+    ):
         noise_summary(found)
-    with pytest.raises(ValueError, match="This GMMNoiseFilter has not looked"):
+    with pytest.raises(
+        ValueError,
+        match="GMMNoiseFilter keeps clean_mask_ and clean_proba_, but not the labels",
+    ):
         label_issues(found)
 
 
@@ -575,7 +585,7 @@ def shuffled_table(blobs):
     ids=["TURN", "filtered", "pipeline", "search"],
 )
 @pytest.mark.parametrize("which", ["X and y", "y", "X"])
-def test_the_table_joins_with_the_table_of_the_user(estimator, which, blobs):
+def test_the_table_joins_with_the_table_of_the_user(estimator, which, blobs, tmp_path):
     if isinstance(estimator, Pipeline) and which == "X":
         pytest.skip("steps before the classifier keep no index")
     table, wrong = shuffled_table(blobs)
@@ -585,7 +595,7 @@ def test_the_table_joins_with_the_table_of_the_user(estimator, which, blobs):
     )
     issues = label_issues(fitted, features=X.to_numpy())
     assert issues.index.equals(table.index)
-    assert issues["index"].tolist() == list(range(300))
+    assert issues["position"].tolist() == list(range(300))
     joined = table.join(issues)
     np.testing.assert_array_equal(joined["given_label"], joined["label"])
     assert joined.loc[wrong, "is_label_issue"].mean() > 0.8
@@ -593,6 +603,9 @@ def test_the_table_joins_with_the_table_of_the_user(estimator, which, blobs):
     reviewed = issues.assign(mark="", corrected_label="")
     reviewed.loc[reviewed.index[7], "mark"] = "unsure"
     _, dropped = apply_corrections(y, reviewed)
+    assert np.flatnonzero(dropped).tolist() == [7]
+    reviewed.to_csv(tmp_path / "reviewed.csv")
+    _, dropped = apply_corrections(y, tmp_path / "reviewed.csv")
     assert np.flatnonzero(dropped).tolist() == [7]
 
 
@@ -610,7 +623,7 @@ def test_predictions_with_an_index_keep_it(blobs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CleansingWarning)
         found = NoiseChannelFilter().fit(np.log(proba), y)
-        assert label_issues(found).index.equals(pd.Index(y.index.to_numpy()))
+        assert label_issues(found).index.equals(y.index)
         found.fit(np.log(proba), y.to_numpy())
     assert label_issues(found).index.name == "index"
 
@@ -629,17 +642,31 @@ def test_a_model_from_a_file_knows_the_index(index, blobs, tmp_path):
     clf = quick().fit(blobs.X, pd.Series(blobs.y, index=index))
     clf.save(tmp_path / "model.safetensors")
     loaded = type(clf).load(tmp_path / "model.safetensors")
-    pd.testing.assert_frame_equal(label_issues(loaded), label_issues(clf))
-    assert [str(k) for k in label_issues(clf).index] == [str(k) for k in index]
+    found, expected = label_issues(loaded), label_issues(clf)
+    pd.testing.assert_frame_equal(found.set_axis(expected.index), expected)
+    assert [str(k) for k in found.index] == [str(k) for k in index]
+    table = pd.DataFrame({"label": blobs.y}, index=index)
+    joined = table.join(expected)
+    np.testing.assert_array_equal(joined["given_label"], joined["label"])
 
 
 def test_labels_that_another_classifier_may_know_by_heart_are_told(blobs):
     trees = RandomForestClassifier(random_state=0).fit(blobs.X[:200], blobs.y[:200])
-    with pytest.warns(UserWarning, match="100.0% .* RandomForestClassifier predicts"):
+    with pytest.warns(UserWarning, match="RandomForestClassifier predicts 100.0%"):
         found = label_issues(trees, blobs.X[:200], blobs.y[:200])
     assert not found["is_label_issue"].any()
     label_issues(trees, blobs.X[200:], blobs.y[200:])  # others, without a warning
     label_issues(trees, blobs.X[:49], blobs.y[:49])
+
+
+def test_labels_that_a_poor_classifier_leaves_in_doubt_are_not_known_by_heart():
+    X, y = make_blobs(1200, centers=3, cluster_std=5, random_state=0)
+    model = LogisticRegression().fit(X[:900], y[:900])
+    assert model.score(X[900:], y[900:]) < 0.7
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", CleansingWarning)
+        assert not label_issues(model, X[900:], y[900:])["is_label_issue"].any()
 
 
 def test_of_a_net_with_cleansing_it_is_said_where_its_findings_are(blobs):
@@ -649,3 +676,30 @@ def test_of_a_net_with_cleansing_it_is_said_where_its_findings_are(blobs):
         with pytest.raises(ValueError, match="keeps in its callback.*noise_filter_"):
             ask(net)
     assert dict(net.callbacks_)["Cleansing"].noise_filter_.clean_mask_.any()
+
+
+def test_tables_with_columns_of_text_are_rows(blobs, tmp_path):
+    table = pd.DataFrame({"a": blobs.X[:, 0], "b": blobs.X[:, 1]})
+    table["city"] = np.array(["Rome", "Oslo"])[np.arange(300) % 2]
+    y = blobs.y
+    columns = make_column_transformer(
+        (StandardScaler(), ["a", "b"]), (OneHotEncoder(), ["city"])
+    )
+    model = make_pipeline(columns, NoiseFilteredClassifier()).fit(table[:200], y[:200])
+    issues = label_issues(model, table[:200])
+    assert issues["is_label_issue"].any()
+    new = label_issues(model, table[200:], y[200:])
+    assert new.index.tolist() == list(range(200, 300))
+    assert "path" not in new.columns
+    export_report(model, table[:200], y[:200], tmp_path / "report.html")
+
+
+def test_a_channel_s_losses_are_those_of_the_given_labels(blobs):
+    proba = LogisticRegression().fit(blobs.X, blobs.y).predict_proba(blobs.X)
+    proba[:3] = np.eye(3)  # also of labels that cannot be
+    with np.errstate(divide="ignore"):
+        found = NoiseChannelFilter().fit(np.log(proba), blobs.y)
+    losses = label_issues(found)["loss"]
+    expected = -np.log(proba[np.arange(3, 300), blobs.y[3:]])
+    np.testing.assert_allclose(losses[3:], expected)
+    assert np.isfinite(losses).all()

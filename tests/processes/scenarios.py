@@ -9,20 +9,23 @@ from __future__ import annotations
 import os
 import signal
 import warnings
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import make_blobs
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, Freezer, Unfreezer
+from skorch.callbacks import Callback, EarlyStopping, Freezer, Unfreezer
 from skorch.dataset import ValidSplit
+from skorch.utils import noop
 from support import Interrupt, Pool, Tally, tiny
 from torch import nn
 
-from sklearn_turn import FeatureExtractor
+from sklearn_turn import FeatureExtractor, TURNClassifier
 from sklearn_turn.baselines import CoTeaching, FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import SkippedImageWarning
+from sklearn_turn.training.net import Net
 
 torch.set_num_threads(1)
 
@@ -134,6 +137,33 @@ def validation(rank, folder):
     split = ValidSplit(0.25, stratified=True, random_state=0)
     result = found(fit(rank, fft_params={"train_split": split}))
     del result["evaluated"]  # each runs the whole of a validation set
+    return result
+
+
+class OtherwiseRounded(TURNClassifier):
+    """Validates otherwise in the second process, as another device might."""
+
+    def _run(self, task):
+        validates = Net.validation_step
+        rank = task.runtime.processes.rank
+
+        def step(net, batch, **params):
+            result = validates(net, batch, **params)
+            if rank:
+                net.history.record_batch("valid_acc", 0.5 * rank)
+            return result
+
+        with mock.patch.object(Net, "validation_step", step):
+            return super()._run(task)
+
+
+def other_validation(rank, folder):
+    """Early stopping must end training everywhere, or nowhere."""
+    watch = EarlyStopping("valid_acc", lower_is_better=False, patience=2, sink=noop)
+    split = ValidSplit(0.25, stratified=True, random_state=0)
+    params = {"train_split": split, "callbacks": [watch]}
+    result = found(fit(rank, cls=OtherwiseRounded, fft_epochs=6, fft_params=params))
+    del result["evaluated"]
     return result
 
 
@@ -436,6 +466,7 @@ AS_ONE = [
     unused_parameter,
     unfrozen,
     validation,
+    other_validation,
     probe,
     two_heads,
     features,

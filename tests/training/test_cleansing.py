@@ -25,7 +25,7 @@ from sklearn_turn.noise import pair_flip
 from sklearn_turn.training import Labelled, Net
 
 # As most of these tests look at epochs that are cleansed.
-at_once = partial(Cleansing, warmup_epochs=0)
+at_once = partial(Cleansing, warmup_epochs=0, balance="min")
 
 
 class SpyWithFeatures(Spy):
@@ -861,3 +861,55 @@ def test_text_labels_are_refused_before_training(numbered):
 def test_no_filter_is_refused(numbered):
     with pytest.raises(TypeError, match="None is no noise filter"):
         one_step(numbered, Cleansing(None))
+
+
+class FailsAt(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise OSError("the disk is full")
+
+
+def test_warm_up_trains_on_no_labels_of_a_fit_that_failed(numbered):
+    X, y = numbered
+    features = FeatureRows(torch.from_numpy(X[:, 1:]))
+    seen = []
+
+    class Watched(Net):
+        def train_step_single(self, batch, **kwargs):
+            seen.append((len(self.history), self.targets_ is None))
+            return super().train_step_single(batch, **kwargs)
+
+    cleansing = Cleansing(balance=None, label_correction="hard", warmup_epochs=2)
+    net = Watched(
+        nn.Linear,
+        module__in_features=2,
+        module__out_features=3,
+        max_epochs=5,
+        callbacks=[("cleansing", cleansing), ("fails", FailsAt(4))],
+    )
+    with pytest.raises(OSError, match="disk"):
+        net.fit(Labelled(features, y), None)
+    assert net.targets_ is not None
+    seen.clear()
+    net.set_params(callbacks__fails=None).fit(Labelled(features, y), None)
+    assert {(epoch, epoch <= 2) for epoch in range(1, 6)} == set(seen)
+
+
+def test_nothing_is_left_of_an_earlier_fit_while_warming_up(numbered):
+    X, y = numbered
+    cleansing = Cleansing(random_state=0)
+    net = spy_net(callbacks=[cleansing], max_epochs=5).fit(X, y)
+    assert cleansing.losses_.shape == (300,)
+    with pytest.warns(CleansingWarning, match="no label was filtered"):
+        net.set_params(max_epochs=1).fit(X[:60], y[:60])
+    for name in ("losses_", "noise_filter_", "kept_indices_", "evidence_"):
+        assert not hasattr(cleansing, name)
+
+
+def test_known_evidence_and_a_warm_up_exclude_each_other(numbered):
+    first = {"losses": np.zeros((300, 1))}
+    with pytest.raises(ValueError, match="first_evidence has no effect with warmup"):
+        one_step(numbered, Cleansing(first_evidence=first, warmup_epochs=1))

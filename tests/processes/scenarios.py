@@ -150,7 +150,7 @@ class OtherwiseRounded(TURNClassifier):
         def step(net, batch, **params):
             result = validates(net, batch, **params)
             if rank:
-                net.history.record_batch("valid_acc", 0.5 * rank)
+                net.history.record_batch("valid_acc", 0.1 * len(net.history))
             return result
 
         with mock.patch.object(Net, "validation_step", step):

@@ -101,7 +101,9 @@ def test_pretrained_features_separate_the_classes(vit_features, cifar):
 
 def test_noise_filter_on_features_finds_wrong_human_labels(vit_features, cifar):
     train, test = vit_features
-    model = NoiseFilteredClassifier(linear_classifier()).fit(train, cifar.worse)
+    # At 96 pixels the features know little, and the channel flags too many.
+    model = NoiseFilteredClassifier(linear_classifier(), "gmm", cv=None)
+    model.fit(train, cifar.worse)
     assert_better_than_guessing(~model.clean_mask_, cifar.is_wrong)
     assert model.score(test, cifar.y_test) > 0.3
 

@@ -61,7 +61,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
     classes_ : ndarray of shape (n_classes,)
     given_labels_ : ndarray of shape (n_samples,)
         The labels as given to ``fit``.
-    sample_index_ : pandas.Index of length n_samples
+    sample_index_ : pandas.Index of length n_samples, or ndarray from a file
         Index of ``y``, or of ``X``, where pandas gives it one of its own; else absent.
     skipped_ : ndarray of int
         Positions of samples left out because they could not be read.

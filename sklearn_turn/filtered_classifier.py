@@ -23,8 +23,13 @@ from sklearn.utils.validation import check_is_fitted
 from .constructor import SHARE
 from .exceptions import CleansingWarning
 from .labels import class_names, encode_labels, label_vector, own_index
-from .pipelines import take_apart
-from .predictions import all_columns, log_of, losses_of, predict_training_samples
+from .predictions import (
+    all_columns,
+    check_network,
+    log_of,
+    losses_of,
+    predict_training_samples,
+)
 from .selection.correction import suggested_codes
 from .selection.mixture import Floats, Ints
 from .selection.protocol import (
@@ -199,7 +204,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         if evidence_of(noise_filter) == "features":
             evidence["features"] = _numeric(X)
         estimator = self._default_or_clone(X)
-        _check_network(self.estimator, classes)
+        check_network(self.estimator, classes)
         proba = predict_training_samples(estimator, X, labels, self.cv)
         losses = losses_of(proba, codes)
         evidence["losses"] = losses[:, None]
@@ -210,7 +215,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 "none can look wrong. Set cv=5, which judges labels by classifiers "
                 "that did not see them.",
                 CleansingWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         evidence["log_proba"] = log_of(proba)
         fitted = fit_filter(noise_filter, evidence, labels)
@@ -340,28 +345,6 @@ def _numeric(X: Any) -> NDArray[Any]:
     return features
 
 
-def _check_network(estimator: Any, classes: NDArray[Any]) -> None:
-    """Raise for a skorch net that cannot be judged by, or not be trained.
-
-    A clone of one that was trained knows what it was trained on.
-    """
-    _, net = take_apart(estimator)
-    module = getattr(net, "module", None)
-    if module is not None and hasattr(net, "criterion") and classes.dtype.kind in "UO":
-        raise TypeError(
-            f"{type(net).__name__} is trained on codes, not on text. Make them with "
-            "classes, codes = np.unique(y, return_inverse=True), and pass codes."
-        )
-    is_object = hasattr(module, "state_dict") and not isinstance(module, type)
-    if is_object and getattr(net, "initialized_", False):
-        name = type(net).__name__
-        raise ValueError(
-            f"This {name} was trained before, and its module is an object whose "
-            "weights are copied with it, so that no copy judges labels it has not "
-            f"seen. Pass a {name} that is new, or has a class as its module."
-        )
-
-
 def _warn_of_none(fitted: Any, cv: Any, agreement: float) -> None:
     """Warn that nothing is flagged, where that tells little."""
     if cv is None:
@@ -380,7 +363,7 @@ def _warn_of_none(fitted: Any, cv: Any, agreement: float) -> None:
         )
     else:
         return
-    warnings.warn(text, CleansingWarning, stacklevel=3)
+    warnings.warn(text, CleansingWarning, stacklevel=4)
 
 
 def _check_clean_classes(fitted: Any, codes: Ints, classes: NDArray[Any]) -> None:
@@ -399,5 +382,5 @@ def _check_clean_classes(fitted: Any, codes: Ints, classes: NDArray[Any]) -> Non
         f"{name} selected no sample of {class_names(classes[lost])}: they are never "
         "predicted, and their probability is 0.",
         CleansingWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

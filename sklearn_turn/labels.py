@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
@@ -159,7 +160,7 @@ def plain_index(index: Any) -> NDArray[Any]:
     """
     entries: NDArray[Any] = np.asarray(index)
     if entries.dtype.kind == "O" and any(
-        not isinstance(v, str | int | float) for v in entries
+        not isinstance(v, str | Real) for v in entries
     ):
         entries = np.array([str(value) for value in entries], dtype=object)
     return entries

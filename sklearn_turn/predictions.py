@@ -55,7 +55,8 @@ def all_columns(
         raise ValueError(
             f"predict_proba of {name} has {values.shape[1]} "
             f"columns, but its classes_ are {len(seen)}. A network needs one output "
-            "for each label there is."
+            "for each label there is, and labels that are codes 0, 1, ...: "
+            "np.unique(y, return_inverse=True)[1]."
         )
     if np.array_equal(seen, classes):
         return values
@@ -74,12 +75,52 @@ def all_columns(
     known = np.isin(seen, classes)
     columns[:, np.searchsorted(classes, seen[known])] = values[:, known]
     if more or (absent == 0.0 and not known.all()):
-        # One of the labelled classes is the true one.
-        columns[columns.sum(axis=1) == 0] = 1.0
+        # One of the labelled classes that it knows is the true one.
+        nothing = columns.sum(axis=1) == 0
+        columns[np.ix_(nothing, np.isin(classes, seen))] = 1.0
         columns /= columns.sum(axis=1, keepdims=True)
     if is_binary and len(classes) == 2:
         return np.clip((columns[:, 1] - columns[:, 0]) / 2, absent, -absent)
     return columns
+
+
+def check_network(estimator: Any, classes: NDArray[Any]) -> None:
+    """Raise for a skorch net that cannot be judged by, or not be trained.
+
+    A clone of one that was trained knows what it was trained on, and cannot be told
+    from one with weights from elsewhere.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Not fitted, or around one that is not.
+    classes : ndarray of shape (n_classes,)
+
+    Raises
+    ------
+    TypeError
+        If labels are text.
+    ValueError
+        If it was trained.
+    """
+    net = estimator
+    while hasattr(net, "steps") or hasattr(net, "estimator"):
+        net = net.steps[-1][1] if hasattr(net, "steps") else net.estimator
+    module = getattr(net, "module", None)
+    if module is not None and hasattr(net, "criterion") and classes.dtype.kind in "UO":
+        raise TypeError(
+            f"{type(net).__name__} is trained on codes, not on text. Make them with "
+            "classes, codes = np.unique(y, return_inverse=True), and pass codes."
+        )
+    is_object = hasattr(module, "state_dict") and not isinstance(module, type)
+    if is_object and getattr(net, "history", None):
+        name = type(net).__name__
+        raise ValueError(
+            f"This {name} was trained before, and its module is an object whose "
+            "weights are copied with it, so that no copy judges labels it has not "
+            f"seen. Make a new module (clone keeps the weights), or pass a {name} "
+            "with a class as its module."
+        )
 
 
 def predict_training_samples(
@@ -114,7 +155,7 @@ def predict_training_samples(
         fitted = clone(estimator).fit(X, labels)
         return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
     asked = cv
-    if np.bincount(codes).max() < 2:
+    if np.bincount(codes, minlength=1).max() < 2:
         raise ValueError(
             "Each class has one sample, so that no label can be checked by a model "
             "that did not see it. Give each class two samples or more, or set cv=None."

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Spreadsheets in some countries separate by semicolons, and paste by tabs.
@@ -58,9 +58,7 @@ def read_columns(
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
-        columns = [
-            instead[name] if instead.get(name) in names else name for name in columns
-        ]
+        columns = instead_of(names, columns, instead, repr(str(path)))
         check_columns(names, columns, repr(str(path)), hint)
         places = [names.index(name) for name in columns]
         for cells in reader:
@@ -78,6 +76,21 @@ def read_columns(
         raise ValueError(
             f"Line {reader.line_num} of {str(path)!r} is no CSV: {error}."
         ) from error
+
+
+def instead_of(
+    names: Iterable[str], columns: Sequence[str], instead: Mapping[str, str], table: str
+) -> list[str]:
+    """Columns to read of those a table has, where it may have others instead."""
+    there = {*names}
+    for name, other in instead.items():
+        if {name, other} <= there:
+            raise ValueError(
+                f"{table} has columns named {name!r} and {other!r}, which stand for "
+                "the same. Remove or rename the one that is not of label_issues or "
+                "export_report."
+            )
+    return [instead[name] if instead.get(name) in there else name for name in columns]
 
 
 def check_columns(

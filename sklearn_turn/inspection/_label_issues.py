@@ -43,7 +43,8 @@ def label_issues(
         NoiseChannelFilter, for predictions from elsewhere.
     X : images, file paths or features, default=None
         Without ``y``: the samples given to ``fit``, in the same order, for their paths
-        and features only.
+        and features only, and their index in pandas. Of a table with a column of paths,
+        pass that column.
         With ``y``: new samples.
     y : array-like of shape (n_samples,), default=None
         Given labels of new samples, of the classes the estimator knows. If they equal
@@ -179,9 +180,11 @@ def label_issues(
         return table
     if not isinstance(index, pd.Index):  # from a file
         index = pd.Index(index)
-    if index.name in ("index", "position"):  # names of positions, in a file too
-        index = index.rename(None)
-    return table.reset_index(names="position").set_axis(index)
+    table = table.reset_index(names="position")
+    # In a file there would be two columns of a name.
+    taken = {"index", *table.columns}
+    names = [None if name in taken else name for name in index.names]
+    return table.set_axis(index.set_names(names))
 
 
 def _check_samples(n: int, X: Any, features: Any) -> None:

@@ -27,9 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ._csv import check_columns, read_columns
+from ._csv import check_columns, instead_of, read_columns
 
 COLUMNS = ("index", "given_label", "mark", "corrected_label")
+# Where the table has an index of the user's, beside which positions are a column.
+_INSTEAD = {"index": "position"}
 
 _HINT = (
     "Save it from the page of export_report, or add mark and corrected_label to the "
@@ -73,7 +75,7 @@ def rows_of(reviewed: Any, *, with_paths: bool = False) -> Iterator[Row]:
     if hasattr(reviewed, "columns") and hasattr(reviewed, "reset_index"):
         table = _rows_of_frame(reviewed, columns)
     elif isinstance(reviewed, str | os.PathLike):
-        table = read_columns(Path(reviewed), columns, _HINT, {"index": "position"})
+        table = read_columns(Path(reviewed), columns, _HINT, _INSTEAD)
     else:
         raise TypeError(
             "reviewed must be the path of a CSV file or a DataFrame, not "
@@ -86,11 +88,9 @@ def rows_of(reviewed: Any, *, with_paths: bool = False) -> Iterator[Row]:
 def _rows_of_frame(
     frame: Any, columns: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    if "position" in frame.columns:
-        frame = frame.drop(columns="index", errors="ignore")
-        frame = frame.rename(columns={"position": "index"})
-    elif "index" not in frame.columns and frame.index.name == "index":
-        frame = frame.reset_index()
+    if frame.index.name == "index":
+        frame = frame.drop(columns=["index", "position"], errors="ignore").reset_index()
+    columns = instead_of(frame.columns, columns, _INSTEAD, "The table")
     check_columns([str(name) for name in frame.columns], columns, "The table", _HINT)
     cells = [frame[name].tolist() for name in columns]
     for number, values in enumerate(zip(*cells, strict=True)):

@@ -47,7 +47,8 @@ class SavedAsFile:
         that are code are left out, and have to be passed to :meth:`load`: a backbone
         that is a module or a function, callbacks, a filter of your own. ``memory`` and
         ``checkpoint`` are left out too: they are of this machine. An index of pandas
-        with several levels, periods or a time zone becomes text.
+        with several levels, periods or a time zone becomes text, and joins no more:
+        pass the table to ``label_issues(loaded, table)``.
 
         Parameters
         ----------

@@ -99,12 +99,12 @@ def warn_of_doubt(
             f"What is predicted of the {len(codes)} labels is little better than "
             "chance, so that few wrong ones can be told from right ones. Use other "
             "features or another classifier, of images at the size that the backbone "
-            "was trained for, or more samples; or compare with noise_filter='gmm'."
+            "was trained for, or more samples; or compare with GMMNoiseFilter."
         )
     elif n_flagged < _FEW * len(codes) and interval[0] < _FEW and interval[1] > _MANY:
-        how_many = f"Only {n_flagged} labels are" if n_flagged else "No label is"
         _warn(
-            f"{how_many} flagged, but up to {interval[1]:.0%} of the labels may be "
+            f"{n_flagged or 'No'} {'labels are' if n_flagged > 1 else 'label is'} "
+            f"flagged, but up to {interval[1]:.0%} of the labels may be "
             "wrong by what is predicted: there are too few samples, or too poor "
             "predictions, to tell. The order of clean_proba_ still says which to look "
             "at first."
@@ -113,4 +113,4 @@ def warn_of_doubt(
 
 def _warn(text: str) -> None:
     # Of who calls the filter's fit.
-    warnings.warn(text, CleansingWarning, stacklevel=4)
+    warnings.warn(text, CleansingWarning, stacklevel=5)

@@ -178,9 +178,8 @@ class Cleansing(RandomOrder):
         super().on_train_begin(net, **kwargs)
         # A part of another dataset, whose rest is not ours.
         self.given_ = X if isinstance(X, torch.utils.data.Subset) else None
-        if not net.history:  # what is there is of other data
-            for name in ("evidence_", *_DECIDED):
-                self.__dict__.pop(name, None)
+        for name in ("evidence_", *_DECIDED):  # may be of other data
+            self.__dict__.pop(name, None)
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate
         self.n_passes_ = 0

@@ -142,7 +142,7 @@ class Net(NeuralNetClassifier):
             loss = self.batch_loss(logits, batch, warms_up=False)
             one = logits.ndim == 1 or logits.shape[1] == 1  # of two classes
             predicted = logits.reshape(-1) > 0 if one else logits.argmax(dim=1)
-            hits = predicted == moved(batch.y, logits.device)
+            hits = predicted == moved(batch.y, logits.device).reshape(-1)
             self.history.record_batch("valid_acc", hits.float().mean().item())
             return {"loss": loss, "y_pred": logits}
 

@@ -703,3 +703,27 @@ def test_a_channel_s_losses_are_those_of_the_given_labels(blobs):
     expected = -np.log(proba[np.arange(3, 300), blobs.y[3:]])
     np.testing.assert_allclose(losses[3:], expected)
     assert np.isfinite(losses).all()
+
+
+def test_positions_are_not_taken_from_a_column_of_the_user(blobs, tmp_path):
+    issues = label_issues(NoiseFilteredClassifier().fit(blobs.X, blobs.y))
+    reviewed = issues.assign(mark="", corrected_label="", position="left")
+    reviewed.loc[7, "mark"] = "unsure"
+    _, dropped = apply_corrections(blobs.y, reviewed)
+    assert np.flatnonzero(dropped).tolist() == [7]
+    reviewed.to_csv(tmp_path / "reviewed.csv")
+    with pytest.raises(ValueError, match="'index' and 'position', which stand for the"):
+        apply_corrections(blobs.y, tmp_path / "reviewed.csv")
+
+
+@pytest.mark.parametrize("name", ["index", "position", "given_label", "photo"])
+def test_a_file_of_a_table_with_a_named_index_is_read(name, blobs, tmp_path):
+    index = pd.Index([f"{k}.jpg" for k in range(300)], name=name)
+    clf = NoiseFilteredClassifier().fit(blobs.X, pd.Series(blobs.y, index=index))
+    issues = label_issues(clf)
+    assert issues.index.name == ("photo" if name == "photo" else None)
+    reviewed = issues.assign(mark="", corrected_label="")
+    reviewed.iloc[7, reviewed.columns.get_loc("mark")] = "unsure"
+    reviewed.to_csv(tmp_path / "reviewed.csv")
+    _, dropped = apply_corrections(blobs.y, tmp_path / "reviewed.csv")
+    assert np.flatnonzero(dropped).tolist() == [7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any
 
@@ -162,7 +163,10 @@ def predict_training_samples(
         )
     if isinstance(cv, Integral):
         cv = max(2, min(int(cv), int(np.bincount(codes).max())))
-    folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
+    with warnings.catch_warnings():
+        # Of classes with fewer samples than folds, which are judged all the same.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
     for train, _ in folds:
         absent = np.setdiff1d(codes, codes[train])
         if len(absent):

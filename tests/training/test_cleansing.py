@@ -347,6 +347,7 @@ def test_validation_batches_out_of_order_are_refused(option, numbered):
     assert net.module_.trained == []
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_turn.exceptions.CleansingWarning")
 @pytest.mark.parametrize("noise_filter", ["gmm", "channel"])
 def test_a_net_that_diverged_is_told_to_lower_its_rate(noise_filter, numbered):
     net = spy_net(callbacks=[at_once(noise_filter, balance=None)], lr=1e38)

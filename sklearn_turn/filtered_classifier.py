@@ -165,7 +165,7 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         Raises
         ------
         TypeError
-            If ``noise_filter`` is no noise filter.
+            If ``noise_filter`` is no noise filter, or a network is given text labels.
         ValueError
             If the estimator is a network whose copies would know what it was trained
             on, labels are missing, a fold of ``cv`` leaves a class without training

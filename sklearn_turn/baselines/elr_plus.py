@@ -106,6 +106,8 @@ class ELRPlus(JointClassifier):
     True
     """
 
+    scores_only = True
+
     lambda_elr: float = parameter(default=7.0, legal=[NOT_NEGATIVE])
     beta: float = parameter(default=0.9, legal=[SHARE])
     alpha: float = parameter(default=1.0, legal=[NOT_NEGATIVE])

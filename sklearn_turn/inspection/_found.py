@@ -55,7 +55,7 @@ class Found:
     given, suggested : ndarray of shape (n_samples,)
         Labels.
     quality : ndarray of shape (n_samples,), float64
-        Probability that the given label is right.
+        Probability that the given label is right, unless ``scores_only``.
     is_issue : ndarray of shape (n_samples,), bool
         Labels that look wrong.
     losses : ndarray of shape (n_samples,), float64
@@ -112,6 +112,12 @@ class Found:
             losses=getattr(estimator, "losses_", np.full(len(given), np.nan)),
             used=used,
         )
+
+    @property
+    def scores_only(self) -> bool:
+        """Whether ``quality`` ranks labels but is no probability."""
+        decided_by = (self.estimator, filter_of(self.estimator))
+        return any(getattr(one, "scores_only", False) for one in decided_by)
 
     def ranking(self) -> NDArray[np.intp]:
         """Positions of all samples, the least probable labels first, unread ones last.

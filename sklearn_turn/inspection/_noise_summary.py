@@ -41,8 +41,8 @@ class NoiseSummary:
     noise_rate : float
         Estimated share of wrong labels.
     interval : tuple of float
-        Its lower and upper end: 95 %, if the probabilities are right; see the Notes of
-        :func:`noise_summary`.
+        Its lower and upper end: 95 %, if the probabilities are right; NaN for methods
+        without probabilities. See the Notes of :func:`noise_summary`.
     agreement : float or None
         Share of the given labels that the model predicts, where the filter tells it.
     per_class : DataFrame
@@ -67,10 +67,14 @@ class NoiseSummary:
 
     def __repr__(self) -> str:
         low, high = self.interval
+        sure = (
+            "its scores are no probabilities, so that nobody knows how sure this is"
+            if np.isnan(low)
+            else f"{low:.1%} to {high:.1%} if the model's probabilities are right"
+        )
         lines = [
             f"{self.n_label_issues} of {self.n_samples} labels look wrong",
-            f"estimated share of wrong labels: {self.noise_rate:.1%} "
-            f"({low:.1%} to {high:.1%} if the model's probabilities are right)",
+            f"estimated share of wrong labels: {self.noise_rate:.1%} ({sure})",
         ]
         if not self.n_label_issues and self.noise_rate < 0.01 and high > 0.05:
             lines.append(
@@ -134,8 +138,9 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     where a classifier has learned the wrong labels: mistakes that depend on the image,
     as people make them, are partly learned by any. That of the mixture, which parts
     easy from hard samples where all labels are right, too, is no estimate at low noise.
-    The scores by which ELRPlus, UNICON and CORES select are no probabilities, and their
-    rate and interval mean little.
+    The scores by which CORES, ELRPlus and UNICON select are no probabilities. Their
+    rate is the share of labels they do not select, or what their filter says of it, and
+    there is no interval.
 
     The transition matrix is the one the filter estimated, or else counted from
     suggested and given labels. The pairs are counted.
@@ -167,9 +172,9 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     n, used = len(classes), found.used
     given = found.codes(found.given[used])
     suggested = found.codes(found.suggested[used])
-    quality, issue = found.quality[used], found.is_issue[used]
+    issue = found.is_issue[used]
     rate, *interval = overall_rate(found)
-    rates, lowers, uppers = noise_rates(quality, given, n)
+    rates, lowers, uppers = rates_of_classes(found)
     return NoiseSummary(
         n_samples=len(given),
         n_label_issues=int(issue.sum()),
@@ -197,20 +202,38 @@ def noise_summary(estimator: Any) -> NoiseSummary:
 
 
 def overall_rate(found: Found) -> tuple[float, float, float]:
-    """Share of wrong labels, and the ends of its interval."""
-    quality = found.quality[found.used]
-    groups = np.zeros(len(quality), dtype=np.intp)
-    rate, low, high = (float(v[0]) for v in noise_rates(quality, groups, 1))
+    """Share of wrong labels, and the ends of its interval; NaN where none is known."""
+    n_used = int(found.used.sum())
+    rate, low, high = (
+        float(v[0]) for v in _noise_rates(found, np.zeros(n_used, np.intp), 1)
+    )
     fitted = filter_of(found.estimator)
+    if found.scores_only:
+        return float(getattr(fitted, "noise_rate_", rate)), low, high
     # The channel's own, which does not take its temperature for known.
     least, most = getattr(fitted, "noise_rate_interval_", (rate, rate))
     return rate, min(low, least), max(high, most)
 
 
-def noise_rates(
-    quality: Floats, groups: NDArray[np.intp], n_groups: int
+def rates_of_classes(found: Found) -> tuple[Floats, Floats, Floats]:
+    """Of each given class the share of wrong labels, and the ends of its interval."""
+    given = found.codes(found.given[found.used])
+    return _noise_rates(found, given, len(found.classes))
+
+
+def _noise_rates(
+    found: Found, groups: NDArray[np.intp], n_groups: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Share of wrong labels in each group, and the ends of its interval."""
+    """Share of wrong labels in each group of the used samples, and of its interval."""
+    if found.scores_only:
+        issues = np.bincount(
+            groups, weights=found.is_issue[found.used], minlength=n_groups
+        )
+        with np.errstate(invalid="ignore"):
+            shares = issues / np.bincount(groups, minlength=n_groups)
+        unknown = np.full(n_groups, np.nan)
+        return shares, unknown, unknown
+    quality = found.quality[found.used]
     variances = quality * (1 - quality)
     rate = 1 - quality.mean()
     missing = variances.mean() / (rate * (1 - rate)) if 0 < rate < 1 else 0.0

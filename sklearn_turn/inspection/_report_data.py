@@ -17,7 +17,7 @@ from ..inputs.keys import some_of
 from ..selection.mixture import TwoGaussians
 from ._found import Found, filter_of
 from ._loss_mixture import flag_thresholds, mixture_sizes
-from ._noise_summary import noise_rates, overall_rate
+from ._noise_summary import overall_rate, rates_of_classes
 from ._pictures import paths_of
 from ._tables import as_text
 from ._transition import estimated_transitions
@@ -67,7 +67,7 @@ def report_data(
         "n_samples": len(found.given),
         "n_skipped": int((~found.used).sum()),
         "noise_rate": rate,
-        "interval": [low, high],
+        "interval": None if np.isnan(low) else [low, high],
         "classes": [as_text(label) for label in found.classes.tolist()],
         "per_class": _per_class(found),
         "losses": _losses(found, noise_filter),
@@ -107,7 +107,7 @@ def _per_class(found: Found) -> dict[str, list[Any]]:
     """Samples, issues and estimated noise rate of each given class."""
     n = len(found.classes)
     given = found.codes(found.given[found.used])
-    rates, _, _ = noise_rates(found.quality[found.used], given, n)
+    rates, _, _ = rates_of_classes(found)
     issues = np.bincount(found.codes(found.given[found.is_issue]), minlength=n)
     return {
         "samples": np.bincount(given, minlength=n).tolist(),

@@ -60,6 +60,7 @@ class CORESNoiseFilter(BaseEstimator):
     _parameter_constraints: dict[str, list[object]] = {}
 
     evidence = "log_proba"
+    scores_only = True
 
     @validated_fit
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:

@@ -21,6 +21,8 @@ has them:
   mixed from label and prediction by ``clean_proba_``.
 - ``tau``: how probable a class must be to be trained on, with
   ``label_correction="hard"``; 0.5 without it.
+- ``scores_only``: True where ``clean_proba_`` ranks the labels but is no probability,
+  so that summaries compute no share of wrong labels from it.
 - ``noise_rate`` and ``noise_rate_``: the share of wrong labels as the user tells it,
   None where it is not known, and as the filter finds it. Where probes judge the labels,
   the rate found before training is told at later cleansings, unless the filter, not

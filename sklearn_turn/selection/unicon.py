@@ -80,6 +80,7 @@ class UNICONNoiseFilter(BaseEstimator):
     }
 
     evidence = "losses"
+    scores_only = True
 
     def __init__(self, largest_cutoff: float = 0.7, *, shrinkage: float = 5.0):
         self.largest_cutoff = largest_cutoff

@@ -15,8 +15,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_turn import NoiseChannelFilter, NoiseFilteredClassifier
-from sklearn_turn.baselines import LinearProbing
-from sklearn_turn.inspection import noise_summary
+from sklearn_turn.baselines import CORES, UNICON, ELRPlus, LinearProbing
+from sklearn_turn.inspection import export_report, noise_summary
+from sklearn_turn.selection import CORESNoiseFilter
 
 pd = pytest.importorskip("pandas")
 
@@ -187,3 +188,26 @@ def test_a_low_threshold_is_no_lack_of_evidence(blobs):
     assert summary.n_label_issues == 0
     assert summary.noise_rate > 0.1
     assert "none is flagged" not in str(summary)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(cls(lp_epochs=3) for cls in (CORES, ELRPlus, UNICON)),
+        NoiseFilteredClassifier(noise_filter=CORESNoiseFilter()),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_scores_that_are_no_probabilities_give_no_interval(method, blobs, tmp_path):
+    clf = method.fit(blobs.X, blobs.y)
+    summary = noise_summary(clf)
+    share = 1 - clf.clean_mask_.mean()
+    expected = getattr(clf, "noise_filter_", SimpleNamespace(noise_rate_=share))
+    assert summary.noise_rate == pytest.approx(expected.noise_rate_)
+    assert np.isnan(summary.interval).all()
+    assert summary.per_class[["lower", "upper"]].isna().all(axis=None)
+    issues = pd.Series(~clf.clean_mask_).groupby(blobs.y).mean()
+    np.testing.assert_allclose(summary.per_class["noise_rate"], issues)
+    assert "its scores are no probabilities" in str(summary)
+    page = export_report(clf, blobs.X, blobs.y, tmp_path / "report.html")
+    assert '"interval":null' in page.read_text()

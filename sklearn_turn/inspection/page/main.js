@@ -4,9 +4,12 @@ const data = JSON.parse(byId("data").textContent);
 
 function describe() {
   const { classes, n_samples: n, index, tau } = data;
-  const [low, high, rate] = [...data.interval, data.noise_rate].map(
+  const [rate, low, high] = [data.noise_rate, ...(data.interval ?? [])].map(
     (share) => `${(100 * share).toFixed(1)} %`,
   );
+  const sure = data.interval
+    ? `${low} to ${high} if qualities are right`
+    : "qualities are no probabilities here";
   const settings = data.filter ? `${data.estimator} with ${data.filter}` : data.estimator;
   byId("about").textContent =
     `${count(n)} ${data.kind}, ${plural(classes.length, "class", "classes")}; ` +
@@ -22,7 +25,7 @@ function describe() {
         "need not be wrong.";
   const tiles = [
     ["Suspects", count(index.length), `${percent(index.length / n)} of all ${data.kind}`],
-    ["Noise rate", rate, `${low} to ${high} if qualities are right`],
+    ["Noise rate", rate, sure],
     ["Samples", count(n), data.n_skipped ? `${count(data.n_skipped)} unreadable` : ""],
     ["Classes", count(classes.length), ""],
   ];

@@ -22,7 +22,7 @@ from .training.net import Diverged, Net, diverged
 from .training.optimizers import make_optimizer
 from .training.out_of_memory import exhausted_device
 from .training.schedules import CosineSchedule
-from .training.shared import SharedNet
+from .training.shared_net import SharedNet
 
 Options = dict[str, Any]
 

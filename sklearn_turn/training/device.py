@@ -16,7 +16,7 @@ import torch
 
 from ..parameters import RunParameters
 from ..processes import ALONE, Processes
-from . import share
+from . import resources
 
 T = TypeVar("T")
 
@@ -70,13 +70,13 @@ class Runtime:
         workers = settings.num_workers
         if workers == "auto":
             # Only CUDA leaves the cores idle, and starts processes by forking.
-            cores = share.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            cores = resources.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             workers = min(8, max(1, cores)) if device.type == "cuda" else 0
         return cls(
             device,
             _resolve_precision(settings.precision, device),
             int(settings.batch_size),
-            share.loader_processes(int(workers)),
+            resources.loader_processes(int(workers)),
             int(settings.verbose) if processes.is_first else 0,
             processes,
         )
@@ -114,7 +114,7 @@ def moved(batch: T, device: str | torch.device) -> T:
 def _resolve_device(name: str | torch.device) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
-            return share.gpu()
+            return resources.gpu()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)

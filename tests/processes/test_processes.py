@@ -16,7 +16,7 @@ from sklearn_turn.baselines import ELRPlus
 from sklearn_turn.parameters import RunParameters
 from sklearn_turn.processes import ALONE, Processes
 from sklearn_turn.training.device import Runtime
-from sklearn_turn.training.shared import ShareSampler
+from sklearn_turn.training.shared_net import ShareSampler
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

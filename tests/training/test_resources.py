@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sklearn_turn.parameters import RunParameters
-from sklearn_turn.training import share
+from sklearn_turn.training import resources
 from sklearn_turn.training.device import Runtime
 
 
@@ -127,4 +127,4 @@ def test_ray_says_its_share_by_the_number_of_threads(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", Ray)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert share.cpus() == 3
+    assert resources.cpus() == 3

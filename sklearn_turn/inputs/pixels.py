@@ -44,6 +44,7 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     ValueError
         If levels are negative, beyond 16 bits, or floats above 255.
     """
+    image.load()  # turns a TIFF file upright, and says so in its orientation
     if (turn := _UPRIGHT.get(_orientation(image))) is not None:
         image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":

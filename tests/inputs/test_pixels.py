@@ -22,10 +22,11 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation_is_applied(tmp_path, orientation):
+def test_exif_orientation_is_applied_once(tmp_path, orientation, suffix):
     (stored,) = random_rgb(1)
-    path = tmp_path / "turned.png"
+    path = tmp_path / f"turned.{suffix}"
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(stored).save(path, exif=exif)

@@ -260,11 +260,10 @@ class TURNClassifier(
         earlier = task.earlier
         if rule["cleansing_folds"] is not None and self.lp_epochs:
             refine = OutOfFoldEvidence(task, self, self._loss, rule["cleansing_folds"])
-            rate = None
+            known = {"first_evidence": refine.first(), "refine": refine}
             if earlier is not None:
-                rate = earlier.rate_found(noise_filter, task.source, task.labels)
-            first = refine.first()
-            return {"first_evidence": first, "refine": refine, "noise_rate": rate}
+                known |= earlier.rate_found(noise_filter, task.source, task.labels)
+            return known
         if earlier is not None and not earlier.is_frozen:
             return {}  # the network is asked, as before all other epochs
         wanted = {evidence_of(noise_filter)}

@@ -157,13 +157,17 @@ class Earlier:
 
     def rate_found(
         self, noise_filter: Any, source: Source, labels: NDArray[Any]
-    ) -> float | None:
-        """Noise rate that such a filter found, if samples and labels are the same."""
+    ) -> dict[str, Any]:
+        """Noise rate that such a filter found, if samples and labels are the same.
+
+        As arguments of :class:`~sklearn_turn.Cleansing`; none if they are others.
+        """
         if self.noise_rate is None or type(noise_filter) is not type(self.noise_filter):
-            return None
-        if not np.array_equal(self.labels, labels):
-            return None
-        return self.noise_rate if glimpse(source) == self.glimpse else None
+            return {}
+        if not np.array_equal(self.labels, labels) or glimpse(source) != self.glimpse:
+            return {}
+        interval = getattr(self.noise_filter, "noise_rate_interval_", None)
+        return {"noise_rate": self.noise_rate, "noise_rate_interval": interval}
 
 
 def name_of(backbone: Any) -> str | None:

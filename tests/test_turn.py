@@ -471,3 +471,15 @@ class Short(TURNClassifier):
 def test_a_class_of_ones_own_need_not_take_all_parameters(blobs):
     clf = Short(random_state=0).fit(blobs.X, blobs.y)
     assert clf.score(blobs.X, blobs.y_true) > 0.9
+
+
+def test_a_rate_is_as_sure_after_fine_tuning_as_when_it_was_found(blobs):
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(blobs.X, blobs.y)
+    found = clf.noise_filter_
+    clf.set_params(fft_epochs=2).fit(blobs.X, blobs.y)
+    held = clf.noise_filter_
+    assert held.noise_rate_ == pytest.approx(found.noise_rate_)
+    assert held.noise_rate_interval_ == pytest.approx(found.noise_rate_interval_)
+    told = NoiseChannelFilter(noise_rate=0.2)  # by the user, who knows it
+    rate = clf.set_params(noise_filter=told).fit(blobs.X, blobs.y).noise_filter_
+    assert rate.noise_rate_interval_ == (rate.noise_rate_, rate.noise_rate_)

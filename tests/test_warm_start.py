@@ -163,8 +163,11 @@ def test_the_noise_rate_of_labels_is_kept_and_of_others_is_found(blobs):
     clf.fit(blobs.X, blobs.y)
     rate = clf.noise_filter_.noise_rate  # held since the first cleansing
     assert rate is not None
+    interval = clf.noise_filter_.noise_rate_interval_
+    assert interval[0] < rate < interval[1]
     clf.fit(blobs.X, blobs.y)
     assert clf.noise_filter_.noise_rate == rate
+    assert clf.noise_filter_.noise_rate_interval_ == interval
     clf.set_params(fft_epochs=1).fit(blobs.X, blobs.y_true)
     assert clf.noise_filter_.noise_rate is None
     assert clf.noise_filter_.noise_rate_ < rate / 2

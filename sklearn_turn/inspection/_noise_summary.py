@@ -129,7 +129,7 @@ def noise_summary(estimator: Any) -> NoiseSummary:
     from the same samples, which widens the interval by :math:`1/\sqrt{1 - \lambda}`;
     :math:`\lambda`, the mean of :math:`q_i (1 - q_i)` divided by r (1 - r), is the
     share of the information on r that is missing [1]_, counted up to 0.95. The interval
-    of a channel that was not told the rate also holds its
+    of a channel that found the rate, before fine-tuning or now, also holds its
     ``noise_rate_interval_``, for which the temperature is not taken for known either.
 
     The interval covers what the predictions leave open, not what the classifier has

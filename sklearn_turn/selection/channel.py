@@ -89,7 +89,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Estimated share of wrong labels, ``1 - clean_proba_.mean()``.
     noise_rate_interval_ : tuple of float
         Lowest and highest share that explain the labels about as well, with any
-        temperature: a likelihood interval of some 95 %. ``noise_rate_`` twice if told.
+        temperature: a likelihood interval of some 95 %; after fine-tuning, that of the
+        rate found before. ``noise_rate_`` twice if you told it.
     agreement_ : float
         Share of the given labels that are predicted; the others are wrong, or the
         predictions are.

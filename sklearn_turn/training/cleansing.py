@@ -36,6 +36,7 @@ _DECIDED = (
     "losses_",
     "noise_filter_",
     "noise_rate_",
+    "noise_rate_interval_",
     "suggested_codes_",
     "kept_counts_",
     "kept_indices_",
@@ -98,6 +99,9 @@ class Cleansing(RandomOrder):
         rate it found before, unless it now finds one that is higher by a tenth.
     noise_rate : float, default=None
         With ``refine``, the rate that the filter found before training.
+    noise_rate_interval : tuple of float, default=None
+        With ``noise_rate``, how sure that rate was: the filter's
+        ``noise_rate_interval_``.
     classes : array-like of shape (n_classes,), default=None
         Labels that the dataset's codes stand for, sorted; the filter is given these.
     random_state : int, RandomState or None, default=None
@@ -155,6 +159,7 @@ class Cleansing(RandomOrder):
         first_evidence: Mapping[str, NDArray[Any]] | None = None,
         refine: Callable[[Evidence], Evidence] | None = None,
         noise_rate: float | None = None,
+        noise_rate_interval: tuple[float, float] | None = None,
         classes: ArrayLike | None = None,
         random_state: Any = None,
     ):
@@ -166,6 +171,7 @@ class Cleansing(RandomOrder):
         self.first_evidence = first_evidence
         self.refine = refine
         self.noise_rate = noise_rate
+        self.noise_rate_interval = noise_rate_interval
         self.classes = classes
         self.random_state = random_state
 
@@ -182,6 +188,7 @@ class Cleansing(RandomOrder):
             self.__dict__.pop(name, None)
         self.refine_ = self.refine
         self.noise_rate_ = self.noise_rate
+        self.noise_rate_interval_ = self.noise_rate_interval
         self.n_passes_ = 0
         self.clean_masks_: list[NDArray[np.bool_]] = []
 
@@ -330,11 +337,20 @@ class Cleansing(RandomOrder):
         told = with_noise_rate(self.filter_, held)
         fitted = fit(told)
         if held is None or told is self.filter_:
-            self.noise_rate_ = getattr(fitted, "noise_rate_", None)
-        elif getattr(fitted, "offset_", 1.0) > 0:  # more wrong labels than it was told
+            return self._noting_rate(fitted)
+        if getattr(fitted, "offset_", 1.0) > 0:  # more wrong labels than it was told
             free = fit(self.filter_)
             if free.noise_rate_ > _CLEARLY * held:
-                fitted, self.noise_rate_ = free, free.noise_rate_
+                return self._noting_rate(free)
+        if self.noise_rate_interval_ is not None:
+            # The rate was found, not known.
+            fitted.noise_rate_interval_ = self.noise_rate_interval_
+        return fitted
+
+    def _noting_rate(self, fitted: Any) -> Any:
+        """A fitted filter, whose rate later ones are told."""
+        self.noise_rate_ = getattr(fitted, "noise_rate_", None)
+        self.noise_rate_interval_ = getattr(fitted, "noise_rate_interval_", None)
         return fitted
 
     def _warn_of_lost_classes(

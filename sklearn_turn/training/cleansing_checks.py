@@ -92,4 +92,9 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
             f"noise_rate={cleansing.noise_rate!r} has no effect without refine. Tell "
             "the filter: NoiseChannelFilter(noise_rate=...)."
         )
+    if cleansing.noise_rate_interval is not None and cleansing.noise_rate is None:
+        raise ValueError(
+            "noise_rate_interval has no effect without noise_rate, whose it is. Pass "
+            "both, as one filter found them."
+        )
     check_in_order(net.get_params(deep=False), type(net).__name__)

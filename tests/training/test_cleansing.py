@@ -784,6 +784,9 @@ def test_a_rate_without_refinement_is_refused(numbered):
     net = spy_net(callbacks=[at_once("channel", noise_rate=0.2)])
     with pytest.raises(ValueError, match=r"no effect without refine.*NoiseChannel"):
         net.fit(*numbered)
+    net = spy_net(callbacks=[at_once("channel", noise_rate_interval=(0.1, 0.3))])
+    with pytest.raises(ValueError, match="no effect without noise_rate"):
+        net.fit(*numbered)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from .copies import copies_of
 from .exceptions import CleansingWarning
 from .nets import Options
 from .parameters import ProbeParameters
@@ -49,7 +50,8 @@ class OutOfFoldEvidence:
         extra["phase"] = "out-of-fold probe"
         self.parameters = parameters.probe_only(lp_params=extra)
         self.loss = loss
-        self.folds = deal_folds(task.y, n_folds, task.random_state)
+        copies = copies_of(features_of(task).numpy())
+        self.folds = deal_folds(task.y, n_folds, task.random_state, copies)
         self.total = self._log_proba(task.frozen)
         self.n_averaged = 1
 
@@ -104,7 +106,10 @@ class OutOfFoldEvidence:
 
 
 def deal_folds(
-    y: NDArray[np.intp], n_folds: int, random_state: np.random.RandomState
+    y: NDArray[np.intp],
+    n_folds: int,
+    random_state: np.random.RandomState,
+    copies: NDArray[np.intp] | None = None,
 ) -> NDArray[np.intp]:
     """Fold of each sample; classes are spread over the folds evenly.
 
@@ -114,6 +119,8 @@ def deal_folds(
         Codes of the given labels.
     n_folds : int
     random_state : RandomState
+    copies : ndarray of shape (n_samples,), int, default=None
+        Equal for samples that must share a fold.
 
     Returns
     -------
@@ -125,7 +132,13 @@ def deal_folds(
     CleansingWarning
         If a class has one sample: no probe can know it without having seen it.
     """
-    lone = int((np.bincount(y) == 1).sum())
+    _, firsts, copies = np.unique(
+        np.arange(len(y)) if copies is None else copies,
+        return_index=True,
+        return_inverse=True,
+    )
+    n_different = np.bincount(np.unique(y * len(y) + copies) // max(len(y), 1))
+    lone = int((n_different == 1).sum())
     if lone:
         warnings.warn(
             f"Classes of one sample: {lone}. No probe that did not see it knows the "
@@ -137,6 +150,7 @@ def deal_folds(
     # Sorted by class and shuffled within, the samples are dealt in turn.
     shuffled = random_state.permutation(len(y))
     order = shuffled[np.argsort(y[shuffled], kind="stable")]
+    order = order[np.isin(order, firsts)]
     folds = np.empty(len(y), dtype=np.intp)
-    folds[order] = np.arange(len(y)) % min(n_folds, len(y))
-    return folds
+    folds[order] = np.arange(len(order)) % min(n_folds, len(order))
+    return folds[firsts][copies]

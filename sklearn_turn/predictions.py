@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.utils import _safe_indexing
 
+from .copies import copies_of
 from .labels import check_same_kind, class_names, encode_labels
 from .pipelines import take_apart
 from .selection.mixture import Floats, Ints
@@ -138,7 +139,8 @@ def predict_training_samples(
     labels : ndarray of shape (n_samples,)
     cv : int, cross-validation splitter or None
         None predicts by one model that saw them. Else each is predicted by a model that
-        did not; an integer is lowered to the size of the largest class.
+        did not, nor a copy of it; an integer is lowered to the size of the largest
+        class. A splitter decides itself what it keeps together.
 
     Returns
     -------
@@ -161,12 +163,17 @@ def predict_training_samples(
             "Each class has one sample, so that no label can be checked by a model "
             "that did not see it. Give each class two samples or more, or set cv=None."
         )
+    copies = None
     if isinstance(cv, Integral):
         cv = max(2, min(int(cv), int(np.bincount(codes).max())))
+        copies = copies_of(X)
+        if copies is not None:
+            cv = StratifiedGroupKFold(cv)
     with warnings.catch_warnings():
         # Of classes with fewer samples than folds, which are judged all the same.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
+        splitter = check_cv(cv, labels, classifier=True)
+        folds = list(splitter.split(X, labels, copies))
     for train, _ in folds:
         absent = np.setdiff1d(codes, codes[train])
         if len(absent):

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -27,6 +26,7 @@ from .predictions import (
     all_columns,
     check_network,
     log_of,
+    logistic_for,
     losses_of,
     predict_training_samples,
 )
@@ -79,7 +79,9 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         Cloned for each fit. None is
         :class:`~sklearn.linear_model.LogisticRegression` behind a
         :class:`~sklearn.preprocessing.StandardScaler`, with ``C`` one over the number
-        of features, which keeps it from learning wrong labels by heart.
+        of features, which keeps it from learning wrong labels by heart, and
+        ``class_weight="balanced"`` unless the labels have some class far more often
+        than another (2.25 times, of two classes 1.5 times).
     noise_filter : {"channel", "gmm"} or estimator, default="channel"
         :class:`NoiseChannelFilter`, :class:`GMMNoiseFilter`, or a filter of your own
         (:mod:`sklearn_turn.selection.protocol`). A filter of features is given X
@@ -203,7 +205,8 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         evidence = {}
         if evidence_of(noise_filter) == "features":
             evidence["features"] = _numeric(X)
-        estimator = self._default_or_clone(X)
+        default = self.estimator is None
+        estimator = logistic_for(X, codes) if default else clone(self.estimator)
         check_network(self.estimator, classes)
         proba = predict_training_samples(estimator, X, labels, self.cv)
         losses = losses_of(proba, codes)
@@ -237,19 +240,6 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         if index is not None:
             self.sample_index_ = index
         return self
-
-    def _default_or_clone(self, X: Any) -> Any:
-        if self.estimator is not None:
-            return clone(self.estimator)
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        # Logits of standardised features are then of order 1 beforehand, however many
-        # features there are.
-        C = 1 / max(1, np.shape(X)[1]) if np.ndim(X) == 2 else 1.0
-        scaler = StandardScaler(with_mean=not issparse(X))
-        return make_pipeline(scaler, LogisticRegression(C=C, max_iter=1000))
 
     @property
     def n_features_in_(self) -> int:

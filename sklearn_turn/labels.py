@@ -8,7 +8,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 from sklearn.utils import assert_all_finite, column_or_1d
+
+# Times the deviation from equal frequencies which chance makes that labels may have and
+# mean nothing: people prefer some classes when in doubt.
+_MEANINGLESS = 3.0
+# Times a class must be as frequent as another for classifiers to know the frequencies:
+# where some of several classes are taken for others, labels are less equal than they.
+_UNEQUAL, _UNEQUAL_OF_TWO = 2.25, 1.5
 
 
 def check_no_missing_labels(y: Any, name: str = "y") -> None:
@@ -206,6 +214,33 @@ def sorted_classes(classes: ArrayLike | None) -> NDArray[Any] | None:
             "the dataset stand for: make both with np.unique(y, return_inverse=True)."
         )
     return labels
+
+
+def log_frequencies(y: NDArray[np.intp], n_classes: int) -> NDArray[np.float64] | None:
+    """Logarithms of the classes' shares of the labels, where these are very unequal.
+
+    Drawn towards equal shares by as much as chance and noise part them: else few wrong
+    labels would be found likely because they are there.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,), int
+        Codes of the given labels.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), float64, or None
+        None where no class is, so drawn, far more frequent than another.
+    """
+    # A fold may have no sample of a tiny class.
+    counts = np.bincount(y, minlength=n_classes).clip(0.5)
+    expected = counts.mean()
+    chi_squared = ((counts - expected) ** 2).sum() / expected
+    meaningless = _MEANINGLESS * (n_classes - 1) / max(chi_squared, 1e-12)
+    logs = (1 - min(meaningless, 1.0)) * np.log(counts / expected)
+    least = np.log(_UNEQUAL_OF_TWO if n_classes == 2 else _UNEQUAL)
+    return log_softmax(logs) if np.ptp(logs) >= least else None
 
 
 def class_names(labels: NDArray[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from .copies import copies_of
-from .exceptions import CleansingWarning
+from .folds import copies_of, deal_folds
 from .nets import Options
 from .parameters import ProbeParameters
 from .progress import progress
@@ -103,54 +101,3 @@ class OutOfFoldEvidence:
     def _evidence(self, features: NDArray[np.float32]) -> Evidence:
         log_proba = log_softmax(self.total / self.n_averaged, axis=1)
         return completed({"log_proba": log_proba, "features": features}, self.task.y)
-
-
-def deal_folds(
-    y: NDArray[np.intp],
-    n_folds: int,
-    random_state: np.random.RandomState,
-    copies: NDArray[np.intp] | None = None,
-) -> NDArray[np.intp]:
-    """Fold of each sample; classes are spread over the folds evenly.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,), int
-        Codes of the given labels.
-    n_folds : int
-    random_state : RandomState
-    copies : ndarray of shape (n_samples,), int, default=None
-        Equal for samples that must share a fold.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), int
-        In ``0 .. n_folds - 1``.
-
-    Warns
-    -----
-    CleansingWarning
-        If a class has one sample: no probe can know it without having seen it.
-    """
-    _, firsts, copies = np.unique(
-        np.arange(len(y)) if copies is None else copies,
-        return_index=True,
-        return_inverse=True,
-    )
-    n_different = np.bincount(np.unique(y * len(y) + copies) // max(len(y), 1))
-    lone = int((n_different == 1).sum())
-    if lone:
-        warnings.warn(
-            f"Classes of one sample: {lone}. No probe that did not see it knows the "
-            "class, so that its label cannot be judged. Give each class two samples or "
-            "more, or set cleansing_folds=None.",
-            CleansingWarning,
-            stacklevel=5,
-        )
-    # Sorted by class and shuffled within, the samples are dealt in turn.
-    shuffled = random_state.permutation(len(y))
-    order = shuffled[np.argsort(y[shuffled], kind="stable")]
-    order = order[np.isin(order, firsts)]
-    folds = np.empty(len(y), dtype=np.intp)
-    folds[order] = np.arange(len(order)) % min(n_folds, len(order))
-    return folds[firsts][copies]

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold, check_cv
+from sklearn.model_selection import PredefinedSplit, check_cv
 from sklearn.utils import _safe_indexing
 
-from .copies import copies_of
-from .labels import check_same_kind, class_names, encode_labels
+from .exceptions import CleansingWarning
+from .folds import copies_of, deal_folds
+from .labels import check_same_kind, class_names, encode_labels, log_frequencies
 from .pipelines import take_apart
 from .selection.mixture import Floats, Ints
 
@@ -84,6 +86,36 @@ def all_columns(
     if is_binary and len(classes) == 2:
         return np.clip((columns[:, 1] - columns[:, 0]) / 2, absent, -absent)
     return columns
+
+
+def logistic_for(X: Any, codes: Ints) -> Any:
+    """The classifier by which labels are judged where the user names none.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+    codes : ndarray of shape (n_samples,), int
+        Of the labels.
+
+    Returns
+    -------
+    Pipeline
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Logits of standardised features are then of order 1 beforehand, however many
+    # features there are.
+    C = 1 / max(1, np.shape(X)[1]) if np.ndim(X) == 2 else 1.0
+    # Labels that go mostly to one class make it frequent, which then explains them.
+    # Of classes that are very unequal it may be true.
+    is_equal = log_frequencies(codes, int(codes.max()) + 1) is None
+    weights = "balanced" if is_equal else None
+    return make_pipeline(
+        StandardScaler(with_mean=not issparse(X)),
+        LogisticRegression(C=C, class_weight=weights, max_iter=1000),
+    )
 
 
 def check_network(estimator: Any, classes: NDArray[Any]) -> None:
@@ -163,17 +195,13 @@ def predict_training_samples(
             "Each class has one sample, so that no label can be checked by a model "
             "that did not see it. Give each class two samples or more, or set cv=None."
         )
-    copies = None
-    if isinstance(cv, Integral):
-        cv = max(2, min(int(cv), int(np.bincount(codes).max())))
-        copies = copies_of(X)
-        if copies is not None:
-            cv = StratifiedGroupKFold(cv)
     with warnings.catch_warnings():
         # Of classes with fewer samples than folds, which are judged all the same.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        splitter = check_cv(cv, labels, classifier=True)
-        folds = list(splitter.split(X, labels, copies))
+        if isinstance(cv, Integral):
+            cv = max(2, min(int(cv), int(np.bincount(codes).max())))
+            cv = _with_copies_together(X, codes, cv)
+        folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
     for train, _ in folds:
         absent = np.setdiff1d(codes, codes[train])
         if len(absent):
@@ -197,6 +225,23 @@ def predict_training_samples(
         part = fitted.predict_proba(_safe_indexing(X, test))
         parts.append(all_columns(fitted, part, classes, absent=0.0))
     return np.concatenate(parts)[np.argsort(tested)]
+
+
+def _with_copies_together(X: Any, codes: Ints, n_folds: int) -> Any:
+    """So many folds, or if there are copies a splitter that keeps them in one."""
+    copies = copies_of(X)
+    if copies is None:
+        return n_folds
+    # A class that is one sample, many times, needs it in several folds.
+    n = len(codes)
+    different = np.bincount(np.unique(codes * n + copies) // n)
+    alone = different[codes] < 2
+    copies[alone] = n + np.arange(alone.sum())
+    with warnings.catch_warnings():
+        # Of classes of one sample, which an error tells.
+        warnings.simplefilter("ignore", CleansingWarning)
+        folds = deal_folds(codes, n_folds, np.random.RandomState(0), copies)
+    return PredefinedSplit(folds)
 
 
 def log_of(proba: Floats) -> Floats:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from .backbones.recipes import converted_rate
 from .exceptions import CollapsedProbeWarning
 from .inputs import FeatureRows
+from .labels import log_frequencies
 from .losses import CrossEntropyLoss, SampleLoss
 from .nets import Options, Start, copied_start, fit_net, make_net
 from .parameters import FineTuneParameters, ProbeParameters
@@ -26,12 +26,6 @@ from .training.modules import Standardize, linear_head
 from .training.net import Net
 from .training.schedules import CosineSchedule
 
-# Times the deviation from equal frequencies which chance makes that labels may have and
-# mean nothing: people prefer some classes when in doubt.
-_MEANINGLESS = 3.0
-# Times a class must be as frequent as another for a probe to start from frequencies:
-# where some of several classes are taken for others, labels are less equal than they.
-_UNEQUAL, _UNEQUAL_OF_TWO = 2.25, 1.5
 #: Options of a skorch net that is trained by cross-entropy.
 CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
 
@@ -47,33 +41,6 @@ def fresh_start(task: Task) -> Start:
         assert task.backbone is not None, "images have a backbone"
         width = task.backbone.width
     return Start(scale, linear_head(width, task.n_classes))
-
-
-def log_frequencies(y: NDArray[np.intp], n_classes: int) -> NDArray[np.float64] | None:
-    """Logarithms of the classes' shares of the labels, where these are very unequal.
-
-    Drawn towards equal shares by as much as chance and noise part them: else few wrong
-    labels would be found likely because they are there.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,), int
-        Codes of the given labels.
-    n_classes : int
-
-    Returns
-    -------
-    ndarray of shape (n_classes,), float64, or None
-        None where no class is, so drawn, far more frequent than another.
-    """
-    # A fold may have no sample of a tiny class.
-    counts = np.bincount(y, minlength=n_classes).clip(0.5)
-    expected = counts.mean()
-    chi_squared = ((counts - expected) ** 2).sum() / expected
-    meaningless = _MEANINGLESS * (n_classes - 1) / max(chi_squared, 1e-12)
-    logs = (1 - min(meaningless, 1.0)) * np.log(counts / expected)
-    least = np.log(_UNEQUAL_OF_TWO if n_classes == 2 else _UNEQUAL)
-    return log_softmax(logs) if np.ptp(logs) >= least else None
 
 
 def start_of(probe: Net) -> Start:

@@ -635,11 +635,42 @@ def test_learned_labels_that_all_look_right_are_told(blobs):
 
 def test_by_default_labels_are_judged_out_of_fold_by_the_channel(blobs):
     clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=1000))
+    model = LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000)
+    model = make_pipeline(StandardScaler(), model)
     proba = cross_val_predict(model, blobs.X, blobs.y, cv=5, method="predict_proba")
     expected = NoiseChannelFilter().fit(np.log(proba), blobs.y)
     np.testing.assert_array_equal(clf.clean_mask_, expected.clean_mask_)
     np.testing.assert_allclose(clf.clean_proba_, expected.clean_proba_, atol=1e-6)
+
+
+def one_way(n_classes, rate, n=2000):
+    """Classes far apart, one of which is often taken for another."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(n_classes, size=n)
+    X = 2.5 * rng.normal(size=(n_classes, 16))[truth] + rng.normal(size=(n, 16))
+    y = np.where((truth == 1) & (rng.random(n) < rate), 0, truth)
+    return X, y, y != truth
+
+
+@pytest.mark.parametrize(("n_classes", "rate"), [(2, 0.15), (3, 0.3), (10, 0.4)])
+def test_by_default_labels_wrong_in_one_direction_are_found(n_classes, rate):
+    X, y, wrong = one_way(n_classes, rate)
+    found = NoiseFilteredClassifier().fit(X, y)
+    assert (~found.clean_mask_)[wrong].mean() > 0.95
+    assert wrong[~found.clean_mask_].mean() > 0.95
+    assert 0.85 * wrong.mean() < found.noise_filter_.noise_rate_
+
+
+def test_by_default_right_labels_of_unequal_classes_are_not_flagged():
+    rng = np.random.default_rng(0)
+    y = (rng.random(1000) < 0.1).astype(int)
+    X = 0.7 * y[:, None] + rng.normal(size=(1000, 8))
+    found = NoiseFilteredClassifier().fit(X, y)
+    assert found.clean_mask_.mean() > 0.99
+    balanced = LogisticRegression(C=1 / 8, class_weight="balanced")
+    with pytest.warns(CleansingWarning, match="seem to have another label"):
+        found = NoiseFilteredClassifier(balanced).fit(X, y)
+    assert found.clean_mask_.mean() < 0.95
 
 
 def test_by_default_wide_features_are_not_learned_by_heart():

@@ -16,6 +16,7 @@ from sklearn_turn.labels import (
     encode_known,
     encode_labels,
     label_vector,
+    log_frequencies,
     plain_labels,
 )
 
@@ -170,3 +171,32 @@ def test_labels_as_a_vector():
         np.testing.assert_array_equal(label_vector(column, warn=True), ids)
     with pytest.raises(ValueError, match="first at index 1"):
         label_vector(pd.array([1, None], dtype="Int64"))
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [100] * 10,
+        [60, 40],
+        [120, 80] * 5,
+        [7, 3] * 20,  # what chance makes of few
+        [420, 180, 300, 300, 300],  # 40 % of a class taken for another
+    ],
+    ids=str,
+)
+def test_classes_of_about_one_size_are_equal(counts):
+    assert (
+        log_frequencies(np.repeat(np.arange(len(counts)), counts), len(counts)) is None
+    )
+
+
+@pytest.mark.parametrize(
+    "counts", [[900, 100], [400, 200], [1000, 500, 200, 50], [2000, 10, 0]], ids=str
+)
+def test_very_unequal_frequencies_are_told(counts):
+    y = np.repeat(np.arange(len(counts)), counts)
+    found = log_frequencies(y, len(counts))
+    shares = np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum()
+    np.testing.assert_allclose(np.exp(found), shares, rtol=0.15)
+    assert np.exp(found).sum() == pytest.approx(1.0)
+    assert found.argmax() == np.argmax(counts)

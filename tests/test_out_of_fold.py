@@ -14,9 +14,10 @@ from torch import nn
 from sklearn_turn import TURNClassifier
 from sklearn_turn.baselines import CoTeaching
 from sklearn_turn.exceptions import CleansingWarning
+from sklearn_turn.folds import deal_folds
 from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.losses import GCELoss
-from sklearn_turn.out_of_fold import OutOfFoldEvidence, deal_folds
+from sklearn_turn.out_of_fold import OutOfFoldEvidence
 from sklearn_turn.parameters import ProbeParameters, RunParameters
 from sklearn_turn.task import Task
 from sklearn_turn.training.device import Runtime

@@ -31,7 +31,7 @@ from sklearn_turn.baselines import FullFineTuning, LinearProbing
 from sklearn_turn.exceptions import CollapsedProbeWarning
 from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.losses import CrossEntropyLoss
-from sklearn_turn.steps import _collapsed, linear_probe, log_frequencies
+from sklearn_turn.steps import _collapsed, linear_probe
 from sklearn_turn.training.device import Runtime
 
 
@@ -761,35 +761,6 @@ def test_labels_that_features_do_not_tell_apart_are_no_collapse():
         clf = LinearProbing(loss="gce", random_state=0).fit(X, y)
     assert (clf.predict(X) == 0).mean() > 0.9
     assert type(clf.probe_.criterion_).__name__ == "GCELoss"
-
-
-@pytest.mark.parametrize(
-    "counts",
-    [
-        [100] * 10,
-        [60, 40],
-        [120, 80] * 5,
-        [7, 3] * 20,  # what chance makes of few
-        [420, 180, 300, 300, 300],  # 40 % of a class taken for another
-    ],
-    ids=str,
-)
-def test_classes_of_about_one_size_are_equal_to_a_probe(counts):
-    assert (
-        log_frequencies(np.repeat(np.arange(len(counts)), counts), len(counts)) is None
-    )
-
-
-@pytest.mark.parametrize(
-    "counts", [[900, 100], [400, 200], [1000, 500, 200, 50], [2000, 10, 0]], ids=str
-)
-def test_a_probe_starts_from_very_unequal_frequencies(counts):
-    y = np.repeat(np.arange(len(counts)), counts)
-    found = log_frequencies(y, len(counts))
-    shares = np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum()
-    np.testing.assert_allclose(np.exp(found), shares, rtol=0.15)
-    assert np.exp(found).sum() == pytest.approx(1.0)
-    assert found.argmax() == np.argmax(counts)
 
 
 def test_frequencies_are_where_the_probe_starts_and_fine_tuning_does_not():

@@ -14,10 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_turn import NoiseFilteredClassifier, TURNClassifier
-from sklearn_turn.copies import copies_of
 from sklearn_turn.exceptions import CleansingWarning
+from sklearn_turn.folds import copies_of, deal_folds
 from sklearn_turn.noise import symmetric
-from sklearn_turn.out_of_fold import deal_folds
 
 drawn = np.array([3, 0, 3, 1, 2, 0, *range(4, 40)])
 

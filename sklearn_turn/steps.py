@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from .training.modules import Standardize, linear_head
 from .training.net import Net
 from .training.schedules import CosineSchedule
 
+# Steps of a probe that are few: less than this times a power of the number of classes,
+# 1 + q with the published q.
+_FEW_STEPS, _OF_CLASSES = 3.0, 1.7
 #: Options of a skorch net that is trained by cross-entropy.
 CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
 
@@ -138,10 +142,7 @@ def probe_net(
         callbacks=[("cosine", CosineSchedule(warmup=0.0)), *callbacks],
         max_epochs=parameters.lp_epochs,
         warmup_epochs=warmup_of_probe(task, parameters),
-        batch_size=int(
-            parameters.lp_batch_size
-            or _batch_size(len(task.y), steps=24, most=128, least=8)
-        ),
+        batch_size=_probe_batch_size(task, parameters),
         lr=parameters.lp_lr
         or converted_rate(
             _head_lr(start.head.in_features), "adamw", _kind_of(given or "adamw")
@@ -158,13 +159,22 @@ def warmup_of_probe(task: Task, parameters: ProbeParameters) -> int:
     """First epochs of a probe, which use cross-entropy.
 
     A robust loss gives up rare classes: its gradient is tiny for a sample that is found
-    unlikely, as theirs are until the probe has learned them.
+    unlikely, as theirs are until the probe has learned them. And it does not get to
+    many classes in few steps: each class has one in C of a batch, C^-q as steep.
     """
+    epochs = parameters.lp_epochs
     if parameters.lp_warmup_epochs is not None:
         return parameters.lp_warmup_epochs
-    if log_frequencies(task.y, task.n_classes) is None:
-        return 2
-    return max(2, parameters.lp_epochs // 2)
+    steps = epochs * ceil(len(task.y) / _probe_batch_size(task, parameters))
+    few_steps = steps < _FEW_STEPS * task.n_classes**_OF_CLASSES
+    if few_steps or log_frequencies(task.y, task.n_classes) is not None:
+        return max(2, epochs // 2)
+    return 2
+
+
+def _probe_batch_size(task: Task, parameters: ProbeParameters) -> int:
+    given = parameters.lp_batch_size
+    return int(given or _batch_size(len(task.y), steps=24, most=128, least=8))
 
 
 def fine_tune(

@@ -771,11 +771,21 @@ def test_frequencies_are_where_the_probe_starts_and_fine_tuning_does_not():
     np.testing.assert_allclose(tuned.predict_proba(X), 0.5, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_turn.exceptions.CollapsedProbeWarning")
 @pytest.mark.parametrize(
     "sizes, given, n_warmup",
-    [([60, 60], None, 2), ([110, 10], None, 5), ([110, 10], 0, 0), ([60, 60], 4, 4)],
+    [
+        ([60, 60], None, 2),
+        ([110, 10], None, 5),
+        ([110, 10], 0, 0),
+        ([60, 60], 4, 4),
+        # 24 steps an epoch, of which 3 * 13 ** 1.7 make no few.
+        ([24] * 13, None, 2),
+        ([24] * 14, None, 5),
+        ([24] * 14, 3, 3),
+    ],
 )
-def test_unequal_classes_warm_up_for_half_of_probing(sizes, given, n_warmup):
+def test_unequal_and_many_classes_warm_up_for_half_of_probing(sizes, given, n_warmup):
     X, y = make_blobs(sizes, centers=None, random_state=0)
 
     class Seen(Callback):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import log_frequencies
 from ..pipelines import take_apart
 from ._found import Found, filter_of
 from ._tables import import_pandas, labels_as_text
@@ -85,6 +86,13 @@ class NoiseSummary:
             lines.append(
                 f"the model predicts {self.agreement:.0%} of the given labels; the "
                 "others are wrong, or the model is"
+            )
+        counts = self.per_class["n_samples"].to_numpy()
+        codes = np.repeat(np.arange(len(counts)), counts)
+        if log_frequencies(codes, len(counts)) is not None:
+            lines.append(
+                "some labels are far more frequent than others: that a rare one was "
+                "often missed would hardly show"
             )
         pairs = self.confused_pairs
         if len(pairs):

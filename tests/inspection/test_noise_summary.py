@@ -211,3 +211,10 @@ def test_scores_that_are_no_probabilities_give_no_interval(method, blobs, tmp_pa
     assert "its scores are no probabilities" in str(summary)
     page = export_report(clf, blobs.X, blobs.y, tmp_path / "report.html")
     assert '"interval":null' in page.read_text()
+
+
+@pytest.mark.parametrize(("n_rare", "told"), [(20, True), (90, False)])
+def test_what_unequal_labels_hide_is_told(n_rare, told):
+    labels = np.repeat(["cat", "rat"], [100, n_rare])
+    summary = noise_summary(Fitted(labels, labels, np.full(len(labels), 0.99)))
+    assert ("often missed would hardly show" in str(summary)) is told

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from .folds import copies_of, deal_folds
+from .folds import deal_folds, with_copies_together
 from .nets import Options
 from .parameters import ProbeParameters
 from .progress import progress
-from .steps import features_of, linear_probe
+from .steps import features_of, linear_probe, warmup_of_probe
 from .task import Task
 from .training.evidence import Evidence, collect_evidence, completed
 
@@ -46,10 +46,14 @@ class OutOfFoldEvidence:
         # The user's callbacks are for the probe that is kept.
         extra = {**(parameters.lp_params or {}), "callbacks": []}
         extra["phase"] = "out-of-fold probe"
-        self.parameters = parameters.probe_only(lp_params=extra)
+        # Decided once: folds have fewer samples.
+        warmup = warmup_of_probe(task.frozen, parameters)
+        self.parameters = parameters.probe_only(
+            lp_params=extra, lp_warmup_epochs=warmup
+        )
         self.loss = loss
-        copies = copies_of(features_of(task).numpy())
-        self.folds = deal_folds(task.y, n_folds, task.random_state, copies)
+        folds = deal_folds(task.y, n_folds, task.random_state)
+        self.folds = with_copies_together(folds, task.y, features_of(task))
         self.total = self._log_proba(task.frozen)
         self.n_averaged = 1
 

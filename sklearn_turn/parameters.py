@@ -156,8 +156,9 @@ class ProbeParameters:
         First epochs of the probe, which use cross-entropy: at a fresh head a robust
         loss has a gradient C^-q times smaller. None is 2, or half of ``lp_epochs``
         where classes are of very unequal size, of which a robust loss would give up the
-        rare, and where they are many: 20 or more in 480 steps, which is what fewer than
-        3072 samples have; C with fewer than 3 C^1.7 steps in general.
+        rare, and where they are many: 28 or more in 480 steps, which is what fewer than
+        3072 samples have; C with fewer than 1.75 C^1.7 steps in general. With fewer
+        than 3 C^1.7 it is a quarter.
     lp_lr : float, default=None
         Peak learning rate of the probe (AdamW, cosine decay). None is
         1e-3 * sqrt(192 / n_features), at most 1e-2.

@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import clone
-from sklearn.model_selection import PredefinedSplit, check_cv
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing
 
-from .exceptions import CleansingWarning
-from .folds import copies_of, deal_folds
-from .labels import check_same_kind, class_names, encode_labels, log_frequencies
+from .folds import with_copies_together
+from .labels import check_same_kind, class_names, encode_labels
 from .pipelines import take_apart
 from .selection.mixture import Floats, Ints
+from .selection.transition import explained
+
+# Nats by which labels must be better explained by balanced classes.
+_CLEARLY = 5.0
 
 
 def all_columns(
@@ -88,19 +91,41 @@ def all_columns(
     return columns
 
 
-def logistic_for(X: Any, codes: Ints) -> Any:
+def default_predictions(X: Any, labels: NDArray[Any], cv: Any) -> tuple[Any, Floats]:
     """The classifier by which labels are judged where the user names none.
+
+    A regularised logistic regression, with balanced classes where the labels are
+    clearly better explained so: those that are wrong in one direction make the class
+    they go to more frequent, which a classifier that knows the frequencies takes for
+    the truth. Of classes that are unequal in truth, the other way round is wrong.
 
     Parameters
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
-    codes : ndarray of shape (n_samples,), int
-        Of the labels.
+    labels : ndarray of shape (n_samples,)
+    cv : int, cross-validation splitter or None
+        See :func:`predict_training_samples`.
 
     Returns
     -------
-    Pipeline
+    classifier : Pipeline
+        Not fitted.
+    proba : ndarray of shape (n_samples, n_classes)
+        Its predictions for the training samples.
     """
+    codes = encode_labels(labels)[1]
+    counts = np.bincount(codes)
+    plain = _logistic(X, None)
+    proba = predict_training_samples(plain, X, labels, cv)
+    if np.ptp(counts) == 0:
+        return plain, proba
+    balanced = _logistic(X, "balanced")
+    by_balanced = predict_training_samples(balanced, X, labels, cv)
+    gain = explained(log_of(by_balanced), codes) - explained(log_of(proba), codes)
+    return (balanced, by_balanced) if gain > _CLEARLY else (plain, proba)
+
+
+def _logistic(X: Any, class_weight: str | None) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -108,13 +133,9 @@ def logistic_for(X: Any, codes: Ints) -> Any:
     # Logits of standardised features are then of order 1 beforehand, however many
     # features there are.
     C = 1 / max(1, np.shape(X)[1]) if np.ndim(X) == 2 else 1.0
-    # Labels that go mostly to one class make it frequent, which then explains them.
-    # Of classes that are very unequal it may be true.
-    is_equal = log_frequencies(codes, int(codes.max()) + 1) is None
-    weights = "balanced" if is_equal else None
     return make_pipeline(
         StandardScaler(with_mean=not issparse(X)),
-        LogisticRegression(C=C, class_weight=weights, max_iter=1000),
+        LogisticRegression(C=C, class_weight=class_weight, max_iter=1000),
     )
 
 
@@ -200,7 +221,10 @@ def predict_training_samples(
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         if isinstance(cv, Integral):
             cv = max(2, min(int(cv), int(np.bincount(codes).max())))
-            cv = _with_copies_together(X, codes, cv)
+            dealt = np.empty(len(codes), dtype=np.intp)
+            for fold, (_, test) in enumerate(StratifiedKFold(cv).split(codes, codes)):
+                dealt[test] = fold
+            cv = PredefinedSplit(with_copies_together(dealt, codes, X))
         folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
     for train, _ in folds:
         absent = np.setdiff1d(codes, codes[train])
@@ -225,23 +249,6 @@ def predict_training_samples(
         part = fitted.predict_proba(_safe_indexing(X, test))
         parts.append(all_columns(fitted, part, classes, absent=0.0))
     return np.concatenate(parts)[np.argsort(tested)]
-
-
-def _with_copies_together(X: Any, codes: Ints, n_folds: int) -> Any:
-    """So many folds, or if there are copies a splitter that keeps them in one."""
-    copies = copies_of(X)
-    if copies is None:
-        return n_folds
-    # A class that is one sample, many times, needs it in several folds.
-    n = len(codes)
-    different = np.bincount(np.unique(codes * n + copies) // n)
-    alone = different[codes] < 2
-    copies[alone] = n + np.arange(alone.sum())
-    with warnings.catch_warnings():
-        # Of classes of one sample, which an error tells.
-        warnings.simplefilter("ignore", CleansingWarning)
-        folds = deal_folds(codes, n_folds, np.random.RandomState(0), copies)
-    return PredefinedSplit(folds)
 
 
 def log_of(proba: Floats) -> Floats:

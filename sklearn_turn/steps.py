@@ -27,9 +27,9 @@ from .training.modules import Standardize, linear_head
 from .training.net import Net
 from .training.schedules import CosineSchedule
 
-# Steps of a probe that are few: less than this times a power of the number of classes,
-# 1 + q with the published q.
-_FEW_STEPS, _OF_CLASSES = 3.0, 1.7
+# Steps of a probe that are few, and very few: less than this times that power of the
+# number of classes, which is 1 + q with the published q.
+_FEW_STEPS, _VERY_FEW_STEPS, _OF_CLASSES = 3.0, 1.75, 1.7
 #: Options of a skorch net that is trained by cross-entropy.
 CROSS_ENTROPY: Options = {"criterion": CrossEntropyLoss}
 
@@ -166,10 +166,11 @@ def warmup_of_probe(task: Task, parameters: ProbeParameters) -> int:
     if parameters.lp_warmup_epochs is not None:
         return parameters.lp_warmup_epochs
     steps = epochs * ceil(len(task.y) / _probe_batch_size(task, parameters))
-    few_steps = steps < _FEW_STEPS * task.n_classes**_OF_CLASSES
-    if few_steps or log_frequencies(task.y, task.n_classes) is not None:
+    for_classes = steps / task.n_classes**_OF_CLASSES
+    is_unequal = log_frequencies(task.y, task.n_classes) is not None
+    if is_unequal or for_classes < _VERY_FEW_STEPS:
         return max(2, epochs // 2)
-    return 2
+    return max(2, epochs // 4) if for_classes < _FEW_STEPS else 2
 
 
 def _probe_batch_size(task: Task, parameters: ProbeParameters) -> int:

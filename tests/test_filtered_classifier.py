@@ -635,8 +635,7 @@ def test_learned_labels_that_all_look_right_are_told(blobs):
 
 def test_by_default_labels_are_judged_out_of_fold_by_the_channel(blobs):
     clf = NoiseFilteredClassifier().fit(blobs.X, blobs.y)
-    model = LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000)
-    model = make_pipeline(StandardScaler(), model)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=1000))
     proba = cross_val_predict(model, blobs.X, blobs.y, cv=5, method="predict_proba")
     expected = NoiseChannelFilter().fit(np.log(proba), blobs.y)
     np.testing.assert_array_equal(clf.clean_mask_, expected.clean_mask_)
@@ -652,7 +651,7 @@ def one_way(n_classes, rate, n=2000):
     return X, y, y != truth
 
 
-@pytest.mark.parametrize(("n_classes", "rate"), [(2, 0.15), (3, 0.3), (10, 0.4)])
+@pytest.mark.parametrize(("n_classes", "rate"), [(2, 0.15), (2, 0.4), (10, 0.4)])
 def test_by_default_labels_wrong_in_one_direction_are_found(n_classes, rate):
     X, y, wrong = one_way(n_classes, rate)
     found = NoiseFilteredClassifier().fit(X, y)
@@ -661,12 +660,23 @@ def test_by_default_labels_wrong_in_one_direction_are_found(n_classes, rate):
     assert 0.85 * wrong.mean() < found.noise_filter_.noise_rate_
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_by_default_right_labels_that_are_hard_to_predict_are_not_flagged(seed):
+    rng = np.random.default_rng(seed)
+    y = (rng.random(2000) < 0.4).astype(int)
+    X = 0.24 * y[:, None] + rng.normal(size=(2000, 8))
+    with pytest.warns(CleansingWarning, match="too poor predictions, to tell"):
+        found = NoiseFilteredClassifier().fit(X, y)
+    assert found.clean_mask_.all()
+
+
 def test_by_default_right_labels_of_unequal_classes_are_not_flagged():
     rng = np.random.default_rng(0)
     y = (rng.random(1000) < 0.1).astype(int)
     X = 0.7 * y[:, None] + rng.normal(size=(1000, 8))
     found = NoiseFilteredClassifier().fit(X, y)
     assert found.clean_mask_.mean() > 0.99
+    assert found.estimator_[-1].class_weight is None
     balanced = LogisticRegression(C=1 / 8, class_weight="balanced")
     with pytest.warns(CleansingWarning, match="seem to have another label"):
         found = NoiseFilteredClassifier(balanced).fit(X, y)

@@ -19,6 +19,7 @@ from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.losses import GCELoss
 from sklearn_turn.out_of_fold import OutOfFoldEvidence
 from sklearn_turn.parameters import ProbeParameters, RunParameters
+from sklearn_turn.steps import warmup_of_probe
 from sklearn_turn.task import Task
 from sklearn_turn.training.device import Runtime
 
@@ -153,3 +154,17 @@ def test_a_fitted_classifier_keeps_no_data(images):
     cleansing = dict(clf.net_.callbacks_)["cleansing"]
     assert cleansing.refine is cleansing.first_evidence is None
     assert cleansing.evidence_ == {}
+
+
+def test_folds_warm_up_as_long_as_the_whole():
+    """By themselves four fifths of the samples would have too few steps."""
+    rng = np.random.RandomState(0)
+    y = np.arange(3072) % 20
+    X = 3 * np.eye(20)[y] + rng.normal(size=(3072, 20))
+    parameters = ProbeParameters(lp_epochs=21, lp_batch_size=128)
+    task, seen = _task(X, y), []
+    for given in (task, task.part(np.arange(2400))):
+        seen.append(warmup_of_probe(given, parameters))
+    assert seen == [2, 5]
+    evidence = OutOfFoldEvidence(task, parameters, GCE, 5)
+    assert evidence.parameters.lp_warmup_epochs == 2

@@ -92,7 +92,7 @@ class NoiseSummary:
         if log_frequencies(codes, len(counts)) is not None:
             lines.append(
                 "some labels are far more frequent than others: that a rare one was "
-                "often missed would hardly show"
+                "often missed may not show"
             )
         pairs = self.confused_pairs
         if len(pairs):

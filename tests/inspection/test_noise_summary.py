@@ -217,4 +217,4 @@ def test_scores_that_are_no_probabilities_give_no_interval(method, blobs, tmp_pa
 def test_what_unequal_labels_hide_is_told(n_rare, told):
     labels = np.repeat(["cat", "rat"], [100, n_rare])
     summary = noise_summary(Fitted(labels, labels, np.full(len(labels), 0.99)))
-    assert ("often missed would hardly show" in str(summary)) is told
+    assert ("often missed may not show" in str(summary)) is told

@@ -62,9 +62,11 @@ class ImageFiles(DecodedImages):
             pass
 
     def decode(self, index: int) -> Tensor:
+        # Given a name, Pillow maps some files into memory, and of a TIFF that is to be
+        # turned takes width for height.
         path = self.name(index)
         check_is_file(path)
-        with Image.open(path) as image:
+        with open(path, "rb") as file, Image.open(file) as image:
             if self.used_size is not None:
                 image.draft("RGB", (2 * self.used_size, 2 * self.used_size))
             return pil_to_tensor(image)
@@ -103,7 +105,7 @@ class PILImages(DecodedImages):
             return pil_to_tensor(image)
         # Not read yet. Its open file is shared with loader processes, position and
         # all; each reads one of its own.
-        with Image.open(name) as own:
+        with open(name, "rb") as file, Image.open(file) as own:
             own.seek(image.tell())
             return pil_to_tensor(own)
 

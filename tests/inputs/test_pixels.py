@@ -33,6 +33,29 @@ def test_exif_orientation_is_applied_once(tmp_path, orientation, suffix):
     np.testing.assert_array_equal(read_hwc(path), UPRIGHT[orientation](stored))
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+def test_tiff_of_any_mode_is_turned(tmp_path, mode):
+    grey = random_rgb(1)[0, :6, :9, 0]
+    picture = Image.fromarray(grey if mode in ("L", "P") else grey.astype(np.uint16))
+    if mode in ("RGBA", "CMYK"):
+        picture = Image.fromarray(grey).convert("RGB").convert(mode)
+    if mode == "P":
+        picture = picture.convert("P")
+    upright = np.asarray(Image.fromarray(grey).convert("RGB"))
+    path = tmp_path / "turned.tif"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+    plain = tmp_path / "plain.tif"
+    picture.save(plain)
+    np.testing.assert_array_equal(read_hwc(path), UPRIGHT[6](read_hwc(plain)))
+    with Image.open(path) as unread:
+        (lazy,) = load_all([unread])
+    np.testing.assert_array_equal(lazy.permute(1, 2, 0), read_hwc(path))
+    if mode == "L":
+        np.testing.assert_array_equal(read_hwc(plain), upright)
+
+
 def test_grey_and_bilevel_files(tmp_path):
     (grey,) = random_rgb(1)[..., 0]
     for name, mode, expected in [

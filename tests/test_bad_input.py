@@ -132,7 +132,8 @@ def on_images(images):
 
 @pytest.fixture(scope="module")
 def on_features(blobs):
-    return TURNClassifier(lp_epochs=1, fft_epochs=0).fit(blobs.X, blobs.y)
+    clf = TURNClassifier(lp_epochs=1, fft_epochs=0, random_state=0)
+    return clf.fit(blobs.X, blobs.y)
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 8, 3), (2, 8, 8, 1), (2, 8, 8), (2, 3, 8, 8)])

@@ -111,8 +111,12 @@ def copies_of(X: Any) -> Ints | None:
     ndarray of shape (n_samples,), int, or None
         Equal for copies; None where there are none.
     """
-    X = _plain(X)
-    if X is None or len(keys := _keys(X)) == 0:
+    try:
+        X = _plain(X)
+        keys = None if X is None else _keys(X)
+    except (TypeError, ValueError, RuntimeError):
+        return None  # lists in a frame, sparse tensors: a fit must not fail for it
+    if keys is None or not len(keys):
         return None
     _, first, groups = np.unique(keys, return_index=True, return_inverse=True)
     if len(first) == len(keys) or len(first) < _DIFFERENT * len(keys):

@@ -53,6 +53,10 @@ def _no_copies():
     yield "an object", object()
     yield "no memory", torch.empty(30, 2, device="meta")
     yield "nothing", []
+    yield "ragged", [[0, [1]], [1, 2], [0, [1]]]
+    yield "a sparse tensor", torch.eye(30).to_sparse()
+    frame = pytest.importorskip("pandas").DataFrame({"a": [[1], [2], [1]] * 9})
+    yield "lists in a frame", frame
     yield "one of 40 levels", np.eye(40)[rng.randint(40, size=2000)]
     yield "two of 12 levels", rng.randint(12, size=(2000, 2))
     yield "age and sex", np.c_[rng.randint(18, 80, 100), rng.randint(2, size=100)]

@@ -26,6 +26,7 @@ from .predictions import (
     all_columns,
     check_network,
     default_predictions,
+    folds_of,
     log_of,
     losses_of,
     predict_training_samples,
@@ -206,12 +207,13 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         evidence = {}
         if evidence_of(noise_filter) == "features":
             evidence["features"] = _numeric(X)
+        check_network(self.estimator, classes)
+        folds = folds_of(self.cv, X, labels)
         if self.estimator is None:
-            estimator, proba = default_predictions(X, labels, self.cv)
+            estimator, proba = default_predictions(X, labels, folds)
         else:
             estimator = clone(self.estimator)
-            check_network(self.estimator, classes)
-            proba = predict_training_samples(estimator, X, labels, self.cv)
+            proba = predict_training_samples(estimator, X, labels, folds)
         losses = losses_of(proba, codes)
         evidence["losses"] = losses[:, None]
         certain = not (proba[np.arange(len(codes)), codes] < 1).any()

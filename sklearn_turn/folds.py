@@ -77,6 +77,7 @@ def with_copies_together(folds: Ints, y: Ints, X: Any) -> Ints:
     Returns
     -------
     ndarray of shape (n_samples,), int
+        In ``0 .. n_folds - 1``, of which there may be fewer than before.
     """
     copies = copies_of(X)
     if copies is None:
@@ -92,7 +93,9 @@ def with_copies_together(folds: Ints, y: Ints, X: Any) -> Ints:
         if np.ptp(folds[members]) == 0:  # no judge of the class would know it
             fewest = copies[members][sizes[copies[members]].argmin()]
             folds[copies == fewest] = (folds[members[0]] + 1) % n_folds
-    return folds
+    return np.unique(folds, return_inverse=True)[
+        1
+    ]  # of few samples, some are empty now
 
 
 def copies_of(X: Any) -> Ints | None:

@@ -19,6 +19,8 @@ from .pipelines import take_apart
 from .selection.mixture import Floats, Ints
 from .selection.transition import explained
 
+Folds = list[tuple[Ints, Ints]]
+
 # Nats by which labels must be better explained by balanced classes.
 _CLEARLY = 5.0
 
@@ -91,7 +93,9 @@ def all_columns(
     return columns
 
 
-def default_predictions(X: Any, labels: NDArray[Any], cv: Any) -> tuple[Any, Floats]:
+def default_predictions(
+    X: Any, labels: NDArray[Any], folds: Folds | None
+) -> tuple[Any, Floats]:
     """The classifier by which labels are judged where the user names none.
 
     A regularised logistic regression, with balanced classes where the labels are
@@ -103,7 +107,7 @@ def default_predictions(X: Any, labels: NDArray[Any], cv: Any) -> tuple[Any, Flo
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
     labels : ndarray of shape (n_samples,)
-    cv : int, cross-validation splitter or None
+    folds : list of (ndarray, ndarray) or None
         See :func:`predict_training_samples`.
 
     Returns
@@ -116,11 +120,11 @@ def default_predictions(X: Any, labels: NDArray[Any], cv: Any) -> tuple[Any, Flo
     codes = encode_labels(labels)[1]
     counts = np.bincount(codes)
     plain = _logistic(X, None)
-    proba = predict_training_samples(plain, X, labels, cv)
+    proba = predict_training_samples(plain, X, labels, folds)
     if np.ptp(counts) == 0:
         return plain, proba
     balanced = _logistic(X, "balanced")
-    by_balanced = predict_training_samples(balanced, X, labels, cv)
+    by_balanced = predict_training_samples(balanced, X, labels, folds)
     gain = explained(log_of(by_balanced), codes) - explained(log_of(proba), codes)
     return (balanced, by_balanced) if gain > _CLEARLY else (plain, proba)
 
@@ -179,7 +183,7 @@ def check_network(estimator: Any, classes: NDArray[Any]) -> None:
 
 
 def predict_training_samples(
-    estimator: Any, X: Any, labels: NDArray[Any], cv: Any
+    estimator: Any, X: Any, labels: NDArray[Any], folds: Folds | None
 ) -> Floats:
     """Class probabilities of samples that a classifier is trained on.
 
@@ -190,15 +194,45 @@ def predict_training_samples(
     X : samples
         As the estimator takes them.
     labels : ndarray of shape (n_samples,)
-    cv : int, cross-validation splitter or None
-        None predicts by one model that saw them. Else each is predicted by a model that
-        did not, nor a copy of it; an integer is lowered to the size of the largest
-        class. A splitter decides itself what it keeps together.
+    folds : list of (ndarray, ndarray) or None
+        Of :func:`folds_of`: each sample is predicted by a model that did not see it.
+        None predicts by one model that saw them all.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes)
         Columns in the order of the sorted labels.
+    """
+    classes = encode_labels(labels)[0]
+    if folds is None:
+        fitted = clone(estimator).fit(X, labels)
+        return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
+    # Not cross_val_predict, which gives the estimator codes in place of the labels and
+    # expects their order in its columns.
+    parts = []
+    for train, test in folds:
+        fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
+        part = fitted.predict_proba(_safe_indexing(X, test))
+        parts.append(all_columns(fitted, part, classes, absent=0.0))
+    return np.concatenate(parts)[
+        np.argsort(np.concatenate([test for _, test in folds]))
+    ]
+
+
+def folds_of(cv: Any, X: Any, labels: NDArray[Any]) -> Folds | None:
+    """Training and test samples of each fold; every sample is tested once.
+
+    Parameters
+    ----------
+    cv : int, cross-validation splitter or None
+        An integer is lowered to the size of the largest class, and keeps copies of a
+        sample together; a splitter decides itself what it does. None has no folds.
+    X : samples
+    labels : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    list of (ndarray, ndarray) or None
 
     Raises
     ------
@@ -206,11 +240,10 @@ def predict_training_samples(
         If a fold leaves a class without training samples, or the test folds are no
         partition of the samples.
     """
-    classes, codes = encode_labels(labels)
     if cv is None:
-        fitted = clone(estimator).fit(X, labels)
-        return all_columns(fitted, fitted.predict_proba(X), classes, absent=0.0)
+        return None
     asked = cv
+    classes, codes = encode_labels(labels)
     if np.bincount(codes, minlength=1).max() < 2:
         raise ValueError(
             "Each class has one sample, so that no label can be checked by a model "
@@ -225,7 +258,7 @@ def predict_training_samples(
             for fold, (_, test) in enumerate(StratifiedKFold(cv).split(codes, codes)):
                 dealt[test] = fold
             cv = PredefinedSplit(with_copies_together(dealt, codes, X))
-        folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
+        folds: Folds = list(check_cv(cv, labels, classifier=True).split(X, labels))
     for train, _ in folds:
         absent = np.setdiff1d(codes, codes[train])
         if len(absent):
@@ -241,14 +274,7 @@ def predict_training_samples(
             f"The test folds of cv={asked!r} must hold each sample once. Use "
             "KFold, StratifiedKFold or another splitter that makes a partition."
         )
-    # Not cross_val_predict, which gives the estimator codes in place of the labels and
-    # expects their order in its columns.
-    parts = []
-    for train, test in folds:
-        fitted = clone(estimator).fit(_safe_indexing(X, train), labels[train])
-        part = fitted.predict_proba(_safe_indexing(X, test))
-        parts.append(all_columns(fitted, part, classes, absent=0.0))
-    return np.concatenate(parts)[np.argsort(tested)]
+    return folds
 
 
 def log_of(proba: Floats) -> Floats:

@@ -660,6 +660,15 @@ def test_by_default_labels_wrong_in_one_direction_are_found(n_classes, rate):
     assert 0.85 * wrong.mean() < found.noise_filter_.noise_rate_
 
 
+def test_by_default_both_judges_have_the_same_folds():
+    X, y, _ = one_way(2, 0.4, n=1000)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    found = NoiseFilteredClassifier(cv=list(folds.split(X, y))).fit(X, y)
+    once = NoiseFilteredClassifier(cv=folds.split(X, y)).fit(X, y)  # a generator
+    np.testing.assert_array_equal(once.clean_proba_, found.clean_proba_)
+    assert found.estimator_[-1].class_weight == "balanced"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_by_default_right_labels_that_are_hard_to_predict_are_not_flagged(seed):
     rng = np.random.default_rng(seed)

@@ -99,6 +99,18 @@ def test_no_class_loses_all_its_judges_to_copies():
     np.testing.assert_array_equal(together[38:], folds[38:])
 
 
+def test_few_samples_that_are_there_often_leave_no_fold_empty():
+    rng = np.random.RandomState(0)
+    rows = np.r_[:4, rng.randint(4, size=8)]
+    X, y = rng.normal(size=(4, 6))[rows], rows % 2
+    for seed in range(20):
+        dealt = deal_folds(y, 5, np.random.RandomState(seed))
+        folds = with_copies_together(dealt, y, X)
+        assert np.bincount(folds).min() > 0
+        assert np.ptp(folds[y == 0]) > 0 and np.ptp(folds[y == 1]) > 0
+    assert len(TURNClassifier(fft_epochs=0, random_state=0).fit(X, y).clean_mask_) == 12
+
+
 def test_siblings_stay_in_the_folds_they_are_in():
     """Frames of one clip lie side by side; one copied frame must not deal them anew."""
     rng = np.random.RandomState(0)

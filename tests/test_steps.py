@@ -787,7 +787,7 @@ def test_frequencies_are_where_the_probe_starts_and_fine_tuning_does_not():
         ([24] * 21, 4, 4),
     ],
 )
-def test_unequal_and_many_classes_warm_up_for_half_of_probing(sizes, given, n_warmup):
+def test_unequal_and_many_classes_warm_up_longer(sizes, given, n_warmup):
     X, y = make_blobs(sizes, centers=None, random_state=0)
 
     class Seen(Callback):

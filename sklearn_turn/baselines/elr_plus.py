@@ -106,7 +106,7 @@ class ELRPlus(JointClassifier):
     True
     """
 
-    scores_only = True
+    scores_only = True  # see sklearn_turn.selection.protocol
 
     lambda_elr: float = parameter(default=7.0, legal=[NOT_NEGATIVE])
     beta: float = parameter(default=0.9, legal=[SHARE])

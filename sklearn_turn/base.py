@@ -20,11 +20,7 @@ from sklearn.utils import (
     column_or_1d,
 )
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _get_feature_names,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import _get_feature_names, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from .agreement import agree_on_result, agree_on_start
@@ -34,7 +30,13 @@ from .exceptions import SkippedImageWarning
 from .features import extract_features
 from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
 from .inputs.readable import find_readable
-from .labels import check_labels, encode_labels, own_index, plain_labels
+from .labels import (
+    check_labels,
+    encode_labels,
+    log_frequencies,
+    own_index,
+    plain_labels,
+)
 from .nets import Start
 from .parameters import ClassifierParameters, FineTuneParameters
 from .processes import Processes, fitted_together
@@ -148,6 +150,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
                         runtime,
                         y=codes,
                         classes=classes,
+                        log_frequencies=log_frequencies(codes, len(classes)),
                         random_state=np.random.RandomState(seed),
                         memory=memory,
                         checkpoint=checkpoint,
@@ -271,13 +274,10 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         if result.probe is not None:
             published["probe_"] = result.probe
         if result.selection is not None:
-            published |= result.selection.attributes(used)
+            published |= result.selection.attributes(used, y, task.classes)
         if result.selection is not None and result.selection.noise_rate is not None:
             published["_noise_rate"] = result.selection.noise_rate
             published["_glimpse"] = glimpse(task.source)
-        if result.selection is not None and result.selection.suggested is not None:
-            suggested = published["suggested_labels_"] = y.copy()
-            suggested[used] = task.classes[result.selection.suggested]
         if not isinstance(task.source, FeatureRows):
             if task.source.item_shape is not None:
                 published["n_features_in_"] = int(np.prod(task.source.item_shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from .exceptions import CollapsedProbeWarning
 from .folds import deal_folds, with_copies_together
 from .nets import Options
 from .parameters import ProbeParameters
 from .progress import progress
+from .selection.comparison import explains_better
 from .steps import features_of, linear_probe, warmup_of_probe
 from .task import Task
 from .training.evidence import Evidence, collect_evidence, completed
@@ -29,6 +32,12 @@ class OutOfFoldEvidence:
     each epoch's err elsewhere: log-probabilities are averaged over the probes of all
     epochs so far and those on the frozen features, which no selection has touched.
 
+    Where labels are of very unequal frequency, some classes may be as frequent as that,
+    or the labels be wrong in one direction, which probes that start from the
+    frequencies take for the truth. Probes that start from equal chances take true
+    differences for wrong labels. Those by which the labels are better explained are
+    kept.
+
     Parameters
     ----------
     task : Task
@@ -37,25 +46,29 @@ class OutOfFoldEvidence:
     loss : dict
         Options of the skorch nets: ``criterion`` and ``criterion__*``.
     n_folds : int
+
+    Attributes
+    ----------
+    task : Task
+        On the frozen features; heads start as suits the labels better.
     """
 
     def __init__(
         self, task: Task, parameters: ProbeParameters, loss: Options, n_folds: int
     ):
-        self.task = task
         # The user's callbacks are for the probe that is kept.
         extra = {**(parameters.lp_params or {}), "callbacks": []}
         extra["phase"] = "out-of-fold probe"
-        # Decided once: folds have fewer samples.
-        warmup = warmup_of_probe(task.frozen, parameters)
-        self.parameters = parameters.probe_only(
-            lp_params=extra, lp_warmup_epochs=warmup
-        )
+        self.parameters = parameters.probe_only(lp_params=extra)
         self.loss = loss
         folds = deal_folds(task.y, n_folds, task.random_state)
         self.folds = with_copies_together(folds, task.y, features_of(task))
-        self.total = self._log_proba(task.frozen)
+        self.tunes_features = not task.is_frozen
+        self.task = task.frozen
+        self.total = self._log_proba(self.task)
         self.n_averaged = 1
+        if task.log_frequencies is not None:
+            self._compare_equal_chances()
 
     def state_dict(self) -> dict[str, Any]:
         """What was added up so far."""
@@ -78,13 +91,35 @@ class OutOfFoldEvidence:
             With "features" of the network as it is.
         """
         features = evidence["features"]
-        if not self.task.is_frozen:  # else the features are as they were
+        if self.tunes_features:  # else they are as they were
             tuned = self.task.on_features(torch.from_numpy(features))
             self.total = self.total + self._log_proba(tuned)
             self.n_averaged += 1
         return self._evidence(features)
 
+    def _compare_equal_chances(self) -> None:
+        """Start from equal chances from now on, if that explains the labels better."""
+        equal = replace(self.task, log_frequencies=None)
+        with warnings.catch_warnings():
+            # If they are kept, so does the probe that fine-tuning starts from.
+            warnings.simplefilter("ignore", CollapsedProbeWarning)
+            total = self._log_proba(equal)
+        # Of several processes one decides, lest they differ by a rounding error.
+        is_better = self.task.runtime.processes.first(
+            "the start of probes",
+            lambda: explains_better(
+                log_softmax(total, axis=1),
+                log_softmax(self.total, axis=1),
+                self.task.y,
+            ),
+        )
+        if is_better:
+            self.task, self.total = equal, total
+
     def _log_proba(self, task: Task) -> NDArray[np.float64]:
+        # Decided once: folds have fewer samples.
+        warmup = warmup_of_probe(task, self.parameters)
+        parameters = self.parameters.probe_only(lp_warmup_epochs=warmup)
         log_proba = np.empty((len(task.y), task.n_classes))
         n_folds = self.folds.max() + 1
         folds = progress(
@@ -97,7 +132,7 @@ class OutOfFoldEvidence:
         for fold in folds:
             held = self.folds == fold
             seen, rest = (task.part(np.flatnonzero(rows)) for rows in (~held, held))
-            probe = linear_probe(seen, self.parameters, self.loss)
+            probe = linear_probe(seen, parameters, self.loss)
             found, _ = collect_evidence(probe, rest.dataset, {"log_proba"})
             log_proba[held] = found["log_proba"]
         return log_proba

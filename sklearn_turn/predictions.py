@@ -16,13 +16,10 @@ from sklearn.utils import _safe_indexing
 from .folds import with_copies_together
 from .labels import check_same_kind, class_names, encode_labels
 from .pipelines import take_apart
+from .selection.comparison import explains_better
 from .selection.mixture import Floats, Ints
-from .selection.transition import explained
 
 Folds = list[tuple[Ints, Ints]]
-
-# Nats by which labels must be better explained by balanced classes.
-_CLEARLY = 5.0
 
 
 def all_columns(
@@ -125,8 +122,9 @@ def default_predictions(
         return plain, proba
     balanced = _logistic(X, "balanced")
     by_balanced = predict_training_samples(balanced, X, labels, folds)
-    gain = explained(log_of(by_balanced), codes) - explained(log_of(proba), codes)
-    return (balanced, by_balanced) if gain > _CLEARLY else (plain, proba)
+    if explains_better(log_of(by_balanced), log_of(proba), codes):
+        return balanced, by_balanced
+    return plain, proba
 
 
 def _logistic(X: Any, class_weight: str | None) -> Any:

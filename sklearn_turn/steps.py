@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from .backbones.recipes import converted_rate
 from .exceptions import CollapsedProbeWarning
 from .inputs import FeatureRows
-from .labels import log_frequencies
 from .losses import CrossEntropyLoss, SampleLoss
 from .nets import Options, Start, copied_start, fit_net, make_net
 from .parameters import FineTuneParameters, ProbeParameters
@@ -129,10 +128,9 @@ def probe_net(
     would look wrong: the head starts from them.
     """
     start = fresh_start(task)
-    frequencies = log_frequencies(task.y, task.n_classes)
-    if frequencies is not None:
+    if task.log_frequencies is not None:
         with torch.no_grad():
-            start.head.bias.copy_(torch.from_numpy(frequencies))
+            start.head.bias.copy_(torch.from_numpy(task.log_frequencies))
     callbacks = callbacks or [("order", RandomOrder(task.random_state))]
     given = (parameters.lp_params or {}).get("optimizer")
     return make_net(
@@ -167,7 +165,7 @@ def warmup_of_probe(task: Task, parameters: ProbeParameters) -> int:
         return parameters.lp_warmup_epochs
     steps = epochs * ceil(len(task.y) / _probe_batch_size(task, parameters))
     for_classes = steps / task.n_classes**_OF_CLASSES
-    is_unequal = log_frequencies(task.y, task.n_classes) is not None
+    is_unequal = task.log_frequencies is not None
     if is_unequal or for_classes < _VERY_FEW_STEPS:
         return max(2, epochs // 2)
     return max(2, epochs // 4) if for_classes < _FEW_STEPS else 2

@@ -42,6 +42,9 @@ class Task:
         Where the state of fine-tuning is kept.
     earlier : Earlier or None
         The fit that this one goes on from.
+    log_frequencies : ndarray of shape (n_classes,) or None
+        Logarithms of the classes' shares of the labels, from which heads start; None
+        where they start from equal chances.
     """
 
     source: Source
@@ -54,6 +57,7 @@ class Task:
     memory: Any = None
     checkpoint: Any = None
     earlier: Any = None
+    log_frequencies: NDArray[np.float64] | None = None
 
     @property
     def n_classes(self) -> int:
@@ -146,7 +150,9 @@ class Selection:
         mask, proba = noise_filter.clean_mask_, noise_filter.clean_proba_
         return cls(mask, proba, losses, suggested, noise_filter)
 
-    def attributes(self, used: NDArray[np.bool_]) -> dict[str, Any]:
+    def attributes(
+        self, used: NDArray[np.bool_], given: NDArray[Any], classes: NDArray[Any]
+    ) -> dict[str, Any]:
         """Fitted attributes, with an entry for samples that were left out too."""
 
         def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
@@ -162,6 +168,9 @@ class Selection:
             attributes["losses_"] = spread(self.losses, np.nan)
         if self.noise_filter is not None:
             attributes["noise_filter_"] = self.noise_filter
+        if self.suggested is not None:
+            suggested = attributes["suggested_labels_"] = given.copy()
+            suggested[used] = classes[self.suggested]
         return attributes
 
 

@@ -97,6 +97,9 @@ class TURNClassifier(
     cleansing_folds : int, None or "auto", default="auto"
         Filter labels by linear probes that did not see them, trained on that many
         folds of the features at each cleansing; they cost no pass of the backbone.
+        Where labels are of very unequal frequency, probes are tried that start from
+        the frequencies, and from equal chances, and those kept that explain the
+        labels better.
         None filters by the network's own predictions, as the paper does. "auto" is
         5 for filters of the whole prediction, such as "channel", and None for others.
         No effect without a probe (``lp_epochs=0``).
@@ -205,7 +208,8 @@ class TURNClassifier(
         check_fine_tune(task, self, soft_labels=is_soft)
 
         # Step 1: linear probing, on features computed once.
-        probe, start = self._probed(task)
+        refine = self._out_of_fold(task, rule)
+        probe, start = self._probed(task if refine is None else refine.task)
         if self.cleansing is None:
             net = fine_tune(task, self, start)
             everything = Selection(np.ones(len(task.y), bool), np.ones(len(task.y)))
@@ -220,7 +224,7 @@ class TURNClassifier(
             label_correction=rule["label_correction"],
             classes=task.classes,
             random_state=task.random_state,
-            **self._known(task, probe, noise_filter, rule),
+            **self._known(task, probe, refine, noise_filter, rule),
         )
         net = fine_tune(task, self, start, callbacks=[("cleansing", cleansing)])
         selection = self._selected(task, cleansing)
@@ -241,6 +245,15 @@ class TURNClassifier(
         """Of all probes."""
         return {"criterion": GCELoss, "criterion__q": self.q}
 
+    def _out_of_fold(
+        self, task: Task, rule: dict[str, Any]
+    ) -> OutOfFoldEvidence | None:
+        """What labels are filtered by, if not by the network's own predictions."""
+        n_folds = rule["cleansing_folds"]
+        if n_folds is None or self.cleansing is None or not self.lp_epochs:
+            return None
+        return OutOfFoldEvidence(task, self, self._loss, n_folds)
+
     def _probed(self, task: Task) -> tuple[Net | None, Start]:
         """The probe, if there is one, and what fine-tuning starts from."""
         if task.earlier is not None:
@@ -251,15 +264,19 @@ class TURNClassifier(
         return probe, start_of(probe)
 
     def _known(
-        self, task: Task, probe: Net | None, noise_filter: Any, rule: dict[str, Any]
+        self,
+        task: Task,
+        probe: Net | None,
+        refine: OutOfFoldEvidence | None,
+        noise_filter: Any,
+        rule: dict[str, Any],
     ) -> dict[str, Any]:
         """What cleansing starts from: arguments of :class:`Cleansing`.
 
         While the backbone is untouched, the first cleansing needs no pass over it.
         """
         earlier = task.earlier
-        if rule["cleansing_folds"] is not None and self.lp_epochs:
-            refine = OutOfFoldEvidence(task, self, self._loss, rule["cleansing_folds"])
+        if refine is not None:
             known = {"first_evidence": refine.first(), "refine": refine}
             if earlier is not None:
                 known |= earlier.rate_found(noise_filter, task.source, task.labels)

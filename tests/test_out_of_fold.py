@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
-from support import tiny
+from support import Pool, Tally, tiny
 from torch import nn
 
-from sklearn_turn import TURNClassifier
+from sklearn_turn import TURNClassifier, out_of_fold
 from sklearn_turn.baselines import CoTeaching
 from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.folds import deal_folds
 from sklearn_turn.inputs import FeatureRows
+from sklearn_turn.labels import log_frequencies
 from sklearn_turn.losses import GCELoss
 from sklearn_turn.out_of_fold import OutOfFoldEvidence
 from sklearn_turn.parameters import ProbeParameters, RunParameters
-from sklearn_turn.steps import warmup_of_probe
+from sklearn_turn.steps import linear_probe, warmup_of_probe
 from sklearn_turn.task import Task
 from sklearn_turn.training.device import Runtime
 
@@ -156,7 +158,7 @@ def test_a_fitted_classifier_keeps_no_data(images):
     assert cleansing.evidence_ == {}
 
 
-def test_folds_warm_up_as_long_as_the_whole():
+def test_folds_warm_up_as_long_as_the_whole(monkeypatch):
     """By themselves four fifths of the samples would have too few steps."""
     rng = np.random.RandomState(0)
     y = np.arange(3072) % 20
@@ -166,5 +168,73 @@ def test_folds_warm_up_as_long_as_the_whole():
     for given in (task, task.part(np.arange(2400))):
         seen.append(warmup_of_probe(given, parameters))
     assert seen == [2, 5]
-    evidence = OutOfFoldEvidence(task, parameters, GCE, 5)
-    assert evidence.parameters.lp_warmup_epochs == 2
+
+    def noted(task, parameters, loss):
+        seen.append(parameters.lp_warmup_epochs)
+        return linear_probe(task, parameters, loss)
+
+    monkeypatch.setattr(out_of_fold, "linear_probe", noted)
+    OutOfFoldEvidence(task, parameters, GCE, 5)
+    assert seen[2:] == [2] * 5
+
+
+def _one_in_three(seed, *, missed):
+    """Positives that are rare, or that are as frequent and were often missed."""
+    rng = np.random.RandomState(seed)
+    truth = rng.rand(1500) < (0.5 if missed else 0.3)
+    X = 2.0 * truth[:, None] + rng.normal(size=(1500, 8))
+    return X, truth, truth & ~(missed & (rng.rand(1500) < 0.4))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_wrong_in_one_direction_are_found(seed):
+    X, truth, y = _one_in_three(seed, missed=True)
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X, y)
+    wrong = y != truth
+    flagged = ~clf.clean_mask_
+    assert flagged[wrong].mean() > 0.95  # .88 to .93 from the frequencies
+    assert wrong[flagged].mean() > 0.98
+    # From the frequencies it is too low by .07 to .1.
+    assert abs(clf.noise_filter_.noise_rate_ - wrong.mean()) < 0.05
+    # The probe that is kept starts as they do: from the frequencies, .94 to .96.
+    assert (clf.predict(X) == truth).mean() > 0.98
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_classes_are_not_taken_for_missed_ones(seed):
+    X, _, y = _one_in_three(seed, missed=False)
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X, y)
+    assert clf.clean_mask_.mean() > 0.995
+
+
+def test_probes_start_as_the_labels_are_explained_better():
+    for missed in (True, False):
+        X, _, y = _one_in_three(0, missed=missed)
+        task = _task(X, y.astype(int))
+        task = replace(task, log_frequencies=log_frequencies(task.y, 2))
+        refine = OutOfFoldEvidence(task, ProbeParameters(lp_epochs=20), GCE, 5)
+        assert (refine.task.log_frequencies is None) is missed
+
+
+def test_classes_of_equal_size_are_judged_once(images):
+    """What is compared costs probes; equal chances are the only start here."""
+    seen = []
+    original = OutOfFoldEvidence._log_proba
+
+    def noted(self, task):
+        seen.append(original(self, task))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OutOfFoldEvidence, "_log_proba", noted)
+        tiny(cleansing_folds=3, fft_epochs=0).fit(images.X, images.y)
+    assert len(seen) == 1
+
+
+def test_no_start_costs_a_pass_of_the_backbone(images):
+    y = np.where(np.arange(60) < 48, images.y.min(), images.y)
+    assert log_frequencies(y, 3) is not None
+    tally = Tally()
+    clf = tiny(backbone=lambda: Pool(tally), cleansing_folds=3, fft_epochs=2)
+    clf.fit(images.X, y)
+    assert tally.evaluated == 60 * 2

@@ -71,7 +71,8 @@ def test_every_class_contributes_what_the_smallest_has_clean(blobs):
 def test_first_losses_are_those_of_the_probe(images):
     clf = tiny(noise_filter="gmm", fft_epochs=1, lp_epochs=5)
     clf.fit(images.X, images.y)
-    probe_only = tiny(fft_epochs=0, lp_epochs=5).fit(images.X, images.y)
+    probe_only = tiny(noise_filter="gmm", fft_epochs=0, lp_epochs=5)
+    probe_only.fit(images.X, images.y)
     proba = probe_only.predict_proba(images.X)
     expected = -np.log(proba[np.arange(60), images.y])
     np.testing.assert_allclose(clf.losses_, expected, rtol=1e-4, atol=1e-6)

@@ -137,25 +137,6 @@ def fit_channel(
     return best, fold
 
 
-def explained(log_proba: Floats, codes: Ints) -> float:
-    """Log-likelihood of held-out labels under the channel that suits them best.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples, n_classes), float64
-        Finite.
-    codes : ndarray of shape (n_samples,), int
-        Given labels.
-
-    Returns
-    -------
-    float
-        In nats.
-    """
-    channel, _ = fit_channel(log_proba, codes, n_folds=5, max_iter=100, tol=1e-5)
-    return len(codes) * channel.held_out
-
-
 def says_little(channel: Channel, codes: Ints) -> bool:
     """Whether the frequencies of the labels explain them about as well.
 

@@ -150,6 +150,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
                         runtime,
                         y=codes,
                         classes=classes,
+                        used=used,
                         log_frequencies=log_frequencies(codes, len(classes)),
                         random_state=np.random.RandomState(seed),
                         memory=memory,
@@ -160,7 +161,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
                 let_go(self, error)
                 raise
         # A copy: the caller may correct y in place.
-        self._publish(X, np.array(y).ravel(), task, result, used, index)
+        self._publish(X, np.array(y).ravel(), task, result, index)
         return self
 
     def _train(
@@ -251,9 +252,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         for name in self.__dict__.pop("_published", ()):
             self.__dict__.pop(name, None)
 
-    def _publish(
-        self, X: Any, y: Any, task: Task, result: Result, used: Mask, index: Any
-    ) -> None:
+    def _publish(self, X: Any, y: Any, task: Task, result: Result, index: Any) -> None:
         """Set all fitted attributes at once."""
         self._forget()
         published: dict[str, Any] = {
@@ -261,7 +260,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
             "net_": result.net,
             "history_": whole_history(task.earlier, result.probe, result.net),
             "given_labels_": y,
-            "skipped_": np.flatnonzero(~used),
+            "skipped_": np.flatnonzero(~task.used),
             "input_shape_": task.source.item_shape,
             "_is_frozen": result.is_frozen,
             "_is_raw": task.source.is_raw,
@@ -274,7 +273,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         if result.probe is not None:
             published["probe_"] = result.probe
         if result.selection is not None:
-            published |= result.selection.attributes(used, y, task.classes)
+            published |= result.selection.attributes(task.used, y, task.classes)
         if result.selection is not None and result.selection.noise_rate is not None:
             published["_noise_rate"] = result.selection.noise_rate
             published["_glimpse"] = glimpse(task.source)

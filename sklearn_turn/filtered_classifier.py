@@ -198,9 +198,9 @@ class NoiseFilteredClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                 "make_pipeline(FeatureExtractor(...), NoiseFilteredClassifier())."
             )
         noise_filter = make_filter(self.noise_filter, self.tau)
-        check_noise_filter(noise_filter)
         index = own_index(y, X)
         labels = label_vector(y, warn=True)
+        check_noise_filter(noise_filter, labels)
         check_classification_targets(labels)
         classes, codes = encode_labels(labels)
         X, _ = indexable(X, labels)

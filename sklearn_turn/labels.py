@@ -37,7 +37,7 @@ def check_no_missing_labels(y: Any, name: str = "y") -> None:
         return
     # As objects: np.asarray makes strings of the None and NaN in a list of strings.
     labels = y if isinstance(y, (list, tuple)) else np.asarray(y)
-    missing = [_is_missing(v) for v in np.asarray(labels, dtype=object).ravel()]
+    missing = [is_missing(v) for v in np.asarray(labels, dtype=object).ravel()]
     if any(missing):
         raise ValueError(
             f"Input {name} contains NaN: {sum(missing)} missing labels (None or NaN), "
@@ -290,7 +290,8 @@ def _refuse_mixture(y: Iterable[Any]) -> NoReturn:
     ) from None
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Whether a label is None, NaN or pandas' NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:  # pandas.NA has no truth value

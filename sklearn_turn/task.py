@@ -30,6 +30,8 @@ class Task:
         Codes of the given labels.
     classes : ndarray of shape (n_classes,)
         Labels that the codes stand for.
+    used : ndarray of bool
+        Which of the samples given to fit these are.
     backbone : Backbone or None
         None for precomputed features.
     embed : Module
@@ -50,6 +52,7 @@ class Task:
     source: Source
     y: NDArray[np.intp]
     classes: NDArray[Any]
+    used: NDArray[np.bool_]
     backbone: Backbone | None
     embed: nn.Module
     runtime: Runtime

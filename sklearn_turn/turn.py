@@ -26,6 +26,7 @@ from .selection.protocol import (
     make_filter,
     rate_found,
 )
+from .selection.verified import filter_of_used
 from .steps import (
     check_fine_tune,
     fine_tune,
@@ -203,7 +204,9 @@ class TURNClassifier(
 
     def _run(self, task: Task) -> Result:
         noise_filter = make_filter(self.noise_filter, self.tau)
+        noise_filter = filter_of_used(noise_filter, task.used)
         rule = self._resolved(noise_filter)
+        check_noise_filter(noise_filter, task.labels)
         is_soft = self.cleansing is not None and rule["label_correction"] == "soft"
         check_fine_tune(task, self, soft_labels=is_soft)
 

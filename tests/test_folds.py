@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_turn import NoiseFilteredClassifier, TURNClassifier
-from sklearn_turn.folds import copies_of, deal_folds, with_copies_together
+from sklearn_turn.copies import copies_of
+from sklearn_turn.folds import deal_folds, with_copies_together
 from sklearn_turn.noise import symmetric
 
 drawn = np.array([3, 0, 3, 1, 2, 0, *range(4, 40)])

@@ -33,6 +33,7 @@ def _task(X, y):
         source=FeatureRows(X.astype(np.float32)),
         y=y,
         classes=np.unique(y),
+        used=np.ones(len(y), bool),
         backbone=None,
         embed=nn.Identity(),
         runtime=Runtime.of(RunParameters()),
@@ -193,7 +194,7 @@ def test_labels_wrong_in_one_direction_are_found(seed):
     wrong = y != truth
     flagged = ~clf.clean_mask_
     assert flagged[wrong].mean() > 0.95  # .88 to .93 from the frequencies
-    assert wrong[flagged].mean() > 0.98
+    assert wrong[flagged].mean() > 0.97
     # From the frequencies it is too low by .07 to .1.
     assert abs(clf.noise_filter_.noise_rate_ - wrong.mean()) < 0.05
     # The probe that is kept starts as they do: from the frequencies, .94 to .96.

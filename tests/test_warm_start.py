@@ -349,7 +349,7 @@ def of_three_folders(seed, rate):
 def test_the_noise_rate_of_other_samples_is_not_held():
     (X, y), (other, same) = of_three_folders(0, 0.3), of_three_folders(1, 0)
     assert_array_equal(y, same)
-    clf = TURNClassifier(lp_epochs=10, fft_epochs=1, random_state=0).fit(X, y)
+    clf = TURNClassifier(fft_epochs=1, random_state=0).fit(X, y)
     assert clf.noise_filter_.noise_rate_ > 0.2
     clf.set_params(warm_start=True).fit(other, same)
     assert clf.noise_filter_.noise_rate_ < 0.05

@@ -1,6 +1,6 @@
 """Look at what a fit found."""
 
-from ._corrections import apply_corrections
+from ._corrections import apply_corrections, verified_labels
 from ._embedding import EmbeddingDisplay
 from ._label_issues import label_issues
 from ._loss_mixture import LossMixtureDisplay
@@ -23,4 +23,5 @@ __all__ = [
     "label_issues",
     "neighbor_issues",
     "noise_summary",
+    "verified_labels",
 ]

@@ -1,9 +1,9 @@
-"""Labels corrected as a reviewed table says."""
+"""Labels corrected, or told to be verified, as a reviewed table says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -54,6 +54,10 @@ def apply_corrections(
         Samples to leave out: those marked unsure, or wrong without a corrected label.
         They keep their given label.
 
+    See Also
+    --------
+    verified_labels : For another fit, which is to find what was not reviewed.
+
     Raises
     ------
     FileNotFoundError
@@ -79,6 +83,74 @@ def apply_corrections(
     >>> y.tolist(), dropped.tolist()
     (['cat', 'dog', 'dog', 'dog'], [False, False, False, True])
     """
+    corrected: Any = y.copy() if hasattr(y, "iloc") else np.array(y)
+    dropped = np.zeros(len(label_vector(y)), dtype=bool)
+    for place, mark, new in _decisions(y, reviewed, paths):
+        if mark == "wrong" and new is not None:
+            if hasattr(y, "iloc"):
+                corrected.iloc[place] = new
+            else:
+                corrected[place] = new
+        dropped[place] = mark == "unsure" or (mark == "wrong" and new is None)
+    return corrected, dropped
+
+
+def verified_labels(
+    y: Any, reviewed: Any, *, paths: ArrayLike | None = None
+) -> NDArray[np.object_]:
+    """Labels that people have checked, for :class:`NoiseChannelFilter`.
+
+    Once the labels that look wrong are corrected, those that are left look like doubts
+    of the classifier, and another fit on the corrected labels finds no noise. So pass
+    the labels as they were given, and beside them those that are known by now.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        The labels that were reviewed, in the order given to ``fit``.
+    reviewed : path-like or DataFrame
+        As :func:`apply_corrections` takes it.
+    paths : array-like of shape (n_samples,), default=None
+        As for :func:`apply_corrections`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype object
+        Given labels that were marked right, corrected labels of those marked wrong, and
+        None for all others: not reviewed, unsure, or wrong without a corrected label.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`apply_corrections`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_turn.inspection import verified_labels
+    >>> reviewed = pd.DataFrame({
+    ...     "index": [1, 2],
+    ...     "given_label": ["cat", "dog"],
+    ...     "mark": ["wrong", "right"],
+    ...     "corrected_label": ["dog", ""],
+    ... })
+    >>> verified_labels(["cat", "cat", "dog", "dog"], reviewed).tolist()
+    [None, 'dog', 'dog', None]
+    """
+    given = label_vector(y).tolist()
+    verified = np.full(len(given), None, dtype=object)
+    for place, mark, new in _decisions(y, reviewed, paths):
+        if mark == "right":
+            verified[place] = given[place]
+        elif mark == "wrong":
+            verified[place] = new
+    return verified
+
+
+def _decisions(
+    y: Any, reviewed: Any, paths: ArrayLike | None
+) -> Iterator[tuple[int, str, Any]]:
+    """Place, mark and new label of each row, once all of the table is checked."""
     labels = label_vector(y)
     check_not_empty(labels)
     rows = list(rows_of(reviewed, with_paths=paths is not None))
@@ -89,18 +161,10 @@ def apply_corrections(
     known = _KnownLabels(labels)
     _check_marks(rows)
     _check_given(rows, places, labels, known)
-    corrected: Any = y.copy() if hasattr(y, "iloc") else np.array(y)
-    dropped = np.zeros(len(labels), dtype=bool)
-    for row, place in zip(rows, places, strict=True):
-        new = known.of(row.corrected_label) if row.corrected_label else None
-        _check_corrected(row, new, labels[place])
-        if row.mark == "wrong" and new is not None:
-            if hasattr(y, "iloc"):
-                corrected.iloc[place] = new
-            else:
-                corrected[place] = new
-        dropped[place] = row.mark == "unsure" or (row.mark == "wrong" and new is None)
-    return corrected, dropped
+    new = [known.of(r.corrected_label) if r.corrected_label else None for r in rows]
+    for row, place, label in zip(rows, places, new, strict=True):
+        _check_corrected(row, label, labels[place])
+    return zip(places, (row.mark for row in rows), new, strict=True)
 
 
 def _places(rows: list[Row], n_samples: int) -> list[int]:

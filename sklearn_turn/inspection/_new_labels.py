@@ -92,7 +92,9 @@ def judge_new(classifier: Any, X: Any, y: NDArray[Any]) -> Found:
     if channel is None or (counts.all() and counts.mean() >= _MANY):
         # They may have been labelled with more care than those of fit, or with less.
         own = NoiseChannelFilter() if channel is None else clone(channel)
-        channel = own.set_params(noise_rate=None).fit(log_proba, y)
+        channel = own.set_params(noise_rate=None, verified_labels=None).fit(
+            log_proba, y
+        )
         posterior = channel.label_proba_
     else:
         posterior = channel.label_proba(log_proba, y)

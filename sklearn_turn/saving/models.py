@@ -227,6 +227,7 @@ def _blank_task(
         source=source,
         y=np.zeros(1, dtype=np.intp),
         classes=classes,
+        used=np.ones(1, dtype=bool),
         backbone=backbone,
         embed=embed,
         runtime=runtime,

@@ -15,12 +15,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..labels import encode_known, encode_labels, own_index
 from ..validation import checked_input, validated_fit
+from .blocks import distinct_samples
 from .doubts import warn_of_doubt, warn_of_other_labels, warn_of_unknown_classes
 from .interval import rate_interval
 from .mixture import Floats, Ints
-from .posterior import log_joint_of, log_odds_of, offset_for, posterior_of
+from .posterior import log_joint_of, log_odds_of, posterior_of
 from .protocol import check_log_proba
 from .transition import STRENGTHS, Channel, fit_channel, says_little
+from .verified import offset_beside, verified_codes, with_certainty
 
 # No temperature could soften the zeros that forests and nearest neighbours give.
 _LEAST_LOG_PROBA = -35.0
@@ -57,6 +59,13 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         Share of wrong labels, where it is known: the log-odds of all given labels are
         shifted by one amount, so that ``1 - clean_proba_.mean()`` is this share. None
         leaves the probabilities as the channel gives them.
+    verified_labels : array-like of shape (n_samples,), default=None
+        The right labels of samples that people have checked, in the order of ``y``,
+        and None or NaN for the others; see
+        :func:`~sklearn_turn.inspection.verified_labels`. Their probabilities are 0 and
+        1. Pass ``y`` as it was given, not corrected: once the labels that look wrong
+        are corrected, those that are left look like doubts of the classifier, and no
+        noise is found.
     prior_strength : float > 0, default=None
         How strongly the rows of T are drawn together, in samples per row; infinity
         is one noise rate for all classes. None chooses from 1 to infinity by the
@@ -151,6 +160,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     _parameter_constraints = {
         "tau": [Interval(Real, 0, 1, closed="both")],
         "noise_rate": [Interval(Real, 0, 1, closed="left"), None],
+        "verified_labels": ["array-like", None],
         "prior_strength": [Interval(Real, 0, np.inf, closed="right"), None],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -162,6 +172,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         tau: float = 0.8,
         *,
         noise_rate: float | None = None,
+        verified_labels: ArrayLike | None = None,
         prior_strength: float | None = None,
         n_folds: int = 5,
         max_iter: int = 100,
@@ -169,6 +180,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     ):
         self.tau = tau
         self.noise_rate = noise_rate
+        self.verified_labels = verified_labels
         self.prior_strength = prior_strength
         self.n_folds = n_folds
         self.max_iter = max_iter
@@ -194,7 +206,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If the rows of ``X`` are not log-probabilities, their number of columns is
-            not that of the labels, or there is only one label.
+            not that of the labels, there is only one label, or ``verified_labels`` do
+            not fit them.
 
         Warns
         -----
@@ -212,15 +225,18 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
                 f"y has only one class, {self.classes_.tolist()[0]!r}; the filter "
                 "needs two or more to tell right labels from wrong ones."
             )
+        verified = verified_codes(self.verified_labels, self.classes_, len(codes))
         # What replaces the zeros of trees is known from here on.
         self._least = X.min(initial=_LEAST_LOG_PROBA, where=np.isfinite(X))
         log_proba = self._log_proba(X)
         strengths: tuple[float, ...] = STRENGTHS
         if self.prior_strength is not None:
             strengths = (float(self.prior_strength),)
+        once = distinct_samples(log_proba, codes)
+        rows, place = (slice(None), slice(None)) if once is None else once
         channel, fold = fit_channel(
-            log_proba,
-            codes,
+            log_proba[rows],
+            codes[rows],
             strengths=strengths,
             n_folds=self.n_folds,
             max_iter=self.max_iter,
@@ -231,14 +247,16 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.prior_strength_ = channel.strength
         self.n_iter_ = channel.n_iter
         # Each sample's probabilities by the matrix that was fitted without it.
-        noise = channel.matrices[fold, :, codes]
+        noise = channel.matrices[fold[place], :, codes]
         log_joint = log_joint_of(log_proba, channel.temperature, noise)
         self.offset_ = 0.0
         if self.noise_rate is not None:
-            self.offset_ = offset_for(
-                log_odds_of(log_joint, codes), 1.0 - self.noise_rate
+            log_odds = log_odds_of(log_joint, codes)
+            self.offset_ = offset_beside(
+                log_odds, verified == codes, verified >= 0, self.noise_rate
             )
-        self.label_proba_ = posterior_of(log_joint, codes, self.offset_)
+        posterior = posterior_of(log_joint, codes, self.offset_)
+        self.label_proba_ = with_certainty(posterior, verified)
         self.clean_proba_ = self.label_proba_[np.arange(len(codes)), codes]
         self.losses_ = -log_proba[np.arange(len(codes)), codes]
         self.given_labels_ = labels.copy()  # the caller may correct y in place
@@ -250,7 +268,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
         self.agreement_ = _agreement(log_proba, codes)
-        self.noise_rate_interval_ = self._interval(channel, log_proba, codes)
+        self.noise_rate_interval_ = self._interval(
+            channel, log_proba[rows], codes[rows]
+        )
         warn_of_other_labels(
             self.transition_matrix_, self.label_proba_.sum(axis=0), self.classes_
         )

@@ -74,6 +74,7 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 from ..exceptions import CleansingWarning
+from .verified import verified_codes
 
 EVIDENCE = ("losses", "log_proba", "features")
 # Log-probabilities in half precision sum to one only about this well.
@@ -121,12 +122,15 @@ def evidence_of(noise_filter: Any) -> str:
     return getattr(noise_filter, "evidence", "losses")
 
 
-def check_noise_filter(noise_filter: Any) -> None:
+def check_noise_filter(noise_filter: Any, y: NDArray[Any] | None = None) -> None:
     """Raise if an object is no noise filter; called before any training.
 
     Parameters
     ----------
     noise_filter : object
+    y : ndarray of shape (n_samples,), default=None
+        Given labels, where they are known: a filter with ``verified_labels`` must have
+        one for each.
 
     Raises
     ------
@@ -134,8 +138,8 @@ def check_noise_filter(noise_filter: Any) -> None:
         If it is a class, has no ``fit``, cannot be cloned, or is a classifier or
         another estimator with ``predict`` (one that declares ``evidence`` may have it).
     ValueError
-        If its ``evidence`` is none of those that exist, or a parameter is out of
-        range.
+        If its ``evidence`` is none of those that exist, a parameter is out of range,
+        or ``verified_labels`` do not fit ``y``.
     """
     if isinstance(noise_filter, type):
         raise TypeError(
@@ -168,6 +172,9 @@ def check_noise_filter(noise_filter: Any) -> None:
         ) from error
     if hasattr(noise_filter, "_parameter_constraints"):
         noise_filter._validate_params()
+    if y is not None:
+        verified = getattr(noise_filter, "verified_labels", None)
+        verified_codes(verified, np.unique(y), len(y))
 
 
 def fit_filter(

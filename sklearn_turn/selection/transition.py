@@ -42,9 +42,9 @@ _PULL_UP, _PULL_DOWN, _PULL_PER_SAMPLE = 1.5, 0.5, 1e-4
 # than no noise does. One rate pays for a prior of Beta(1, 8) too, since any rate
 # explains poor predictions about as well as doubts do; of matrices several are tried.
 _RATE_GAIN, _MATRIX_GAIN, _PRIOR = 0.75, 4.0, 7.0
-# Entries of log-probabilities on which temperature and strength are chosen. Beyond
+#: Entries of log-probabilities on which temperature and strength are chosen. Beyond
 # that, only the transition matrix is fitted to all samples.
-_ENOUGH = 10_000_000
+ENOUGH = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def fit_channel(
     blocks, order = Blocks.of(log_proba, codes, n_folds)
     fold = np.empty_like(blocks.fold)
     fold[order] = blocks.fold
-    few = blocks.thinned(_ENOUGH // log_proba.shape[1])
+    few = blocks.thinned(ENOUGH // log_proba.shape[1])
     fit = partial(fit_matrices, n_folds=n_folds, max_iter=max_iter, tol=tol)
     temperature = _coarse_temperature(few, fit)
     found: list[Channel] = []  # each better than those before

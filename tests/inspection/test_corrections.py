@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from sklearn_turn.inspection import apply_corrections
+from sklearn_turn.inspection import apply_corrections, verified_labels
 from sklearn_turn.inspection._csv import with_guard, without_guard
 
 pd = pytest.importorskip("pandas")
@@ -310,3 +310,21 @@ def test_nullable_labels_are_what_they_are():
     )
     assert corrected.dtype == "boolean"
     assert corrected.tolist() == [True, True, True]
+
+
+def test_verified_labels_are_those_that_were_decided(saved):
+    rows = [
+        (0, "cat", "right", ""),
+        (1, "cat", "wrong", "dog"),
+        (2, "dog", "unsure", ""),
+        (3, "dog", "wrong", ""),
+        (4, "cat", "", ""),
+    ]
+    y = ["cat", "cat", "dog", "dog", "cat", "cat"]
+    expected = ["cat", "dog", None, None, None, None]
+    found = verified_labels(y, saved(table(*rows)))
+    assert found.dtype == object and found.tolist() == expected
+    numbers = verified_labels([5, 7, 7], saved(table((1, "7", "wrong", "5"))))
+    assert numbers.tolist() == [None, 5, None]
+    with pytest.raises(ValueError, match="not those of y"):
+        verified_labels(["dog", *y[1:]], saved(table(*rows)))

@@ -212,7 +212,7 @@ def test_large_data_are_fitted_whole_at_the_temperature_of_a_part(monkeypatch):
     log_proba, codes = _problem(2, n_samples=2000)
     options = {"strengths": (10.0,), "n_folds": 3, **EXACT}
     whole, _ = fit_channel(log_proba, codes, **options)
-    monkeypatch.setattr(transition, "_ENOUGH", 3 * 500)
+    monkeypatch.setattr(transition, "ENOUGH", 3 * 500)
     part, _ = fit_channel(log_proba, codes, **options)
     assert part.temperature == pytest.approx(whole.temperature, rel=0.2)
     blocks, _ = Blocks.of(log_proba, codes, 3)

@@ -12,7 +12,7 @@ from torch import nn
 
 from .backbones import Backbone, Embedder
 from .constructor import parameter, with_parameters
-from .inputs import Source
+from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
 from .inputs.keys import some_of
 from .nets import Start, copied_start
 from .training.device import Runtime
@@ -178,7 +178,40 @@ def name_of(backbone: Any) -> str | None:
 def glimpse(source: Source) -> str:
     """Digest of up to 256 samples, by which other sets of as many are told apart."""
     some = some_of(len(source), 256).tolist()
-    return hashlib.sha256(b"".join(source.keys(some))).hexdigest()
+    return hashlib.sha256(b"".join(source.contents(some))).hexdigest()
+
+
+def are_others(classifier: Any, X: Any) -> bool:
+    """Whether samples are surely not those that a classifier was fitted on.
+
+    Those of another kind, as images where it was fitted on their files, cannot be
+    compared, and may be the same.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted.
+    X : samples or None
+        As ``fit`` takes them.
+    """
+    seen = getattr(classifier, "_glimpse", None)
+    if seen is None or X is None:
+        return False
+    on_features = isinstance(classifier.net_.module_.embed, nn.Identity)
+    if is_images(X) == on_features or len(X) != len(classifier.given_labels_):
+        return False
+    try:
+        source: Source
+        if on_features:
+            source = FeatureRows(np.asarray(as_rows(X), dtype=np.float32))
+        else:
+            source = as_source(X, check=False)
+        if source.item_shape != classifier.input_shape_:
+            return False
+        used = np.delete(np.arange(len(source)), classifier.skipped_)
+        return glimpse(Subset(source, used)) != seen
+    except (OSError, ValueError, TypeError):
+        return False  # files that are gone may be listed
 
 
 def whole_history(

@@ -841,3 +841,23 @@ def test_the_probe_s_rate_is_of_its_optimizer(optimizer, blobs):
         kind(**{name: params}, random_state=0).fit(blobs.X, blobs.y)
         rates[kind] = count.optimizer.param_groups[0]["initial_lr"]
     assert rates[LinearProbing] == pytest.approx(rates[FullFineTuning])
+
+
+def test_unequal_labels_that_are_predicted_as_often_are_no_collapse():
+    """Two of three classes are rare: effectively there is hardly more than one."""
+    y = np.repeat([0, 1, 2], [90, 5, 5])
+    X = 3.0 * np.eye(3, dtype=np.float32)[y]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapsedProbeWarning)
+        clf = LinearProbing(loss="gce", lp_epochs=40, random_state=0).fit(X, y)
+    assert (clf.predict(X) == y).mean() > 0.9
+
+
+def test_the_weight_decay_is_that_of_the_backbone(images):
+    count = Count()
+    FullFineTuning(
+        "letters", fft_epochs=1, fft_params={"callbacks": [count]}, random_state=0
+    ).fit(images.X, images.y)
+    decays = {group["weight_decay"] for group in count.optimizer.param_groups}
+    assert decays == {0.0, ALIASES["letters"].weight_decay}
+    assert ALIASES["letters"].weight_decay > 0

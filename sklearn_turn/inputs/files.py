@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .arrays import ArrayImages
 from .decoded import DecodedImages, check_is_file
-from .keys import file_key
+from .keys import file_key, first_bytes_key
 from .pixels import pil_to_tensor
 
 
@@ -75,6 +75,12 @@ class ImageFiles(DecodedImages):
         # Threads, for disks across a network.
         threads = min(8, joblib.cpu_count())
         return list(self._each(lambda i: file_key(self.name(i)), indices, threads))
+
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        threads = min(8, joblib.cpu_count())
+        return list(
+            self._each(lambda i: first_bytes_key(self.name(i)), indices, threads)
+        )
 
 
 def _as_path(path: Any, index: int) -> str:

@@ -15,6 +15,8 @@ KEY = np.dtype("S16")
 #: read otherwise are computed again. 2: turned upright by their EXIF data, or as stored
 #: where these cannot be read.
 _DECODING = 2
+# Enough to tell files of one size apart: of photos, more than the header.
+_FIRST_BYTES = 2**16
 
 
 def content_key(*parts: NDArray[Any] | bytes | str) -> bytes:
@@ -48,6 +50,12 @@ def file_key(path: str | os.PathLike[str]) -> bytes:
     name = os.fsencode(os.path.abspath(path))
     seen = f"{status.st_size} {status.st_mtime_ns} {_DECODING}"
     return content_key("file", name, seen)
+
+
+def first_bytes_key(path: str | os.PathLike[str]) -> bytes:
+    """Key of a file, 16 bytes, by its size and first bytes, wherever it is."""
+    with open(path, "rb") as file:
+        return content_key("bytes", str(os.stat(path).st_size), file.read(_FIRST_BYTES))
 
 
 def some_of(n: int, most: int) -> NDArray[np.intp]:

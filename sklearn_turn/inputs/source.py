@@ -97,6 +97,10 @@ class Source(torch.utils.data.Dataset):
         # One by one: decoded photos of many samples may not fit into memory.
         return [content_key(self[int(i)].numpy()) for i in indices]
 
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        """Identify samples by content, wherever they are."""
+        return self.keys(indices)
+
     def sized_for(self, pixels: int) -> Source:
         """A source of the same samples that decodes no more than is used.
 
@@ -178,6 +182,9 @@ class Subset(Source):
 
     def keys(self, indices: Sequence[int]) -> list[bytes]:
         return self.source.keys(self.indices[np.asarray(indices)].tolist())
+
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        return self.source.contents(self.indices[np.asarray(indices)].tolist())
 
     def sized_for(self, pixels: int) -> Subset:
         return Subset(self.source.sized_for(pixels), self.indices)

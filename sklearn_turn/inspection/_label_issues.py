@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..labels import label_vector, own_index
 from ..pipelines import take_apart
+from ..warm_start import are_others
 from ._found import Found, has_looked
 from ._neighbors import neighbor_issues
 from ._new_labels import check_new, judge_new
@@ -48,8 +49,8 @@ def label_issues(
         With ``y``: new samples.
     y : array-like of shape (n_samples,), default=None
         Given labels of new samples, of the classes the estimator knows. If they equal
-        those of ``fit``, one by one, then ``X`` is taken for the samples of ``fit``:
-        the images themselves are not compared.
+        those of ``fit``, one by one, then ``X`` is taken for the samples of ``fit``,
+        unless a TURNClassifier that filtered by probes out of fold was given others.
     features : array-like of shape (n_samples, n_features) or "extract", default=None
         Adds the columns of :func:`neighbor_issues`: near-duplicates, contradicting
         labels among them, outliers. "extract" takes 2-D ``X`` as it is, what the steps
@@ -95,7 +96,8 @@ def label_issues(
         found. Predictions of models that did not see the sample are better; see the
         example. Of a part of the samples that is not known; of other classifiers it is
         suspected where 99 % of 50 labels or more are predicted and none is flagged.
-        Also if the labels may be those of ``fit`` in another order.
+        Also if the labels may be those of ``fit`` in another order, or equal them while
+        the samples are others.
 
     See Also
     --------
@@ -140,12 +142,16 @@ def label_issues(
     of_fit = given is None or np.array_equal(
         given, getattr(classifier, "given_labels_", ())
     )
+    others = of_fit and y is not None and before is None and are_others(classifier, X)
+    if others:
+        _warn_of_other_samples()
+        of_fit = False
     is_known = of_fit and has_looked(classifier)
     if not is_known:
         check_new(classifier, X, given)
         if of_fit:
             _warn_of_own_labels(classifier)
-        elif _are_reordered(given, classifier):
+        elif not others and _are_reordered(given, classifier):
             _warn_of_another_order()
     n = len(classifier.given_labels_ if given is None else given)
     _check_samples(n, X, features)
@@ -203,6 +209,15 @@ def _check_samples(n: int, X: Any, features: Any) -> None:
             f"{what} has {_num_samples(found)} samples, but there are {n} labels. "
             "Without y, pass the samples given to fit; new samples need their labels."
         )
+
+
+def _warn_of_other_samples() -> None:
+    warnings.warn(
+        "The labels are equal to those of fit, one by one, but X holds other samples, "
+        "which are judged as new ones. What fit found is label_issues(estimator).",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _warn_of_own_labels(classifier: Any) -> None:

@@ -268,9 +268,12 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
         self.agreement_ = _agreement(log_proba, codes)
-        self.noise_rate_interval_ = self._interval(
-            channel, log_proba[rows], codes[rows]
-        )
+        low, high = self._interval(channel, log_proba[rows], codes[rows])
+        # Those that are known to be wrong, and to be right, bound it as well.
+        low = max(low, float(np.mean((verified >= 0) & (verified != codes))))
+        high = min(high, float(np.mean(verified != codes)))
+        rate = self.noise_rate_
+        self.noise_rate_interval_ = min(low, rate), max(high, rate)
         warn_of_other_labels(
             self.transition_matrix_, self.label_proba_.sum(axis=0), self.classes_
         )
@@ -286,15 +289,14 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
     def _interval(
         self, channel: Channel, log_proba: Floats, codes: Ints
     ) -> tuple[float, float]:
-        rate = self.noise_rate_
         if self.noise_rate is not None:
-            return rate, rate
+            return self.noise_rate_, self.noise_rate_
         low, high = rate_interval(log_proba, codes, channel.temperature)
         if says_little(channel, codes):
             # Any rate does, up to that of labels unrelated to what is predicted.
             shares = np.bincount(codes) / len(codes)
             low, high = 0.0, float(1.0 - shares @ shares)
-        return min(low, rate), max(high, rate)
+        return low, high
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """Probability that the labels of new samples are right.

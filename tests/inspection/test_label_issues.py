@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -727,3 +728,54 @@ def test_a_file_of_a_table_with_a_named_index_is_read(name, blobs, tmp_path):
     reviewed.to_csv(tmp_path / "reviewed.csv")
     _, dropped = apply_corrections(blobs.y, tmp_path / "reviewed.csv")
     assert np.flatnonzero(dropped).tolist() == [7]
+
+
+def test_many_new_labels_of_some_classes_are_judged_by_the_channel_of_fit():
+    X, y = make_blobs(600, centers=3, random_state=0)
+    clf = NoiseFilteredClassifier().fit(X[:300], symmetric(y[:300], 0.2))
+    some = np.flatnonzero(y[300:] < 2) + 300
+    issues = label_issues(clf, X[some], y[some])
+    assert len(issues) == len(some) >= 150
+    assert not issues["is_label_issue"].mean() > 0.2
+
+
+def test_the_index_is_that_of_the_labels_where_the_samples_have_another():
+    X, y = make_blobs(60, centers=2, random_state=0)
+    frame = pd.DataFrame(X, index=np.arange(60) + 500)
+    labels = pd.Series(y, index=np.arange(60) + 100)
+    clf = NoiseFilteredClassifier().fit(X[5:], y[5:])
+    assert label_issues(clf, frame, labels).index.tolist() == labels.index.tolist()
+
+
+def test_other_samples_with_the_labels_of_fit_are_new_ones():
+    """As of two folders with the same classes, sorted by them."""
+    X, y_true = make_blobs(600, centers=3, random_state=0, cluster_std=0.7)
+    noisy = symmetric(y_true, 0.2, random_state=0)
+    rows = [np.flatnonzero(noisy == k) for k in range(3)]
+    here, there = (np.concatenate([r[i : i + 90] for r in rows]) for i in (0, 90))
+    y = noisy[here]
+    np.testing.assert_array_equal(y, noisy[there])
+    clf = TURNClassifier(fft_epochs=0, random_state=0).fit(X[here], y)
+    with pytest.warns(UserWarning, match="X holds other samples.*judged as new"):
+        issues = label_issues(clf, X[there], y)
+    wrong = (noisy != y_true)[there]
+    assert issues["is_label_issue"][wrong].mean() > 0.8
+    assert wrong[issues["is_label_issue"]].mean() > 0.8
+    # Those of fit are known, whatever they come in.
+    known = label_issues(clf)
+    for same in (X[here], X[here].astype(np.float32), pd.DataFrame(X[here])):
+        pd.testing.assert_frame_equal(label_issues(clf, same, y), known)
+
+
+def test_files_of_fit_are_known_when_moved_or_gone(images, png_files, tmp_path):
+    clf = tiny(noise_filter="channel", fft_epochs=0).fit(png_files, images.y)
+    moved = [str(tmp_path / f"{i}.png") for i in range(60)]
+    for old, new in zip(png_files, moved, strict=True):
+        Path(new).write_bytes(Path(old).read_bytes())
+    gone = [f"nowhere/{i}.png" for i in range(60)]
+    known = label_issues(clf)
+    for same in (png_files, moved, gone):
+        found = label_issues(clf, same, images.y)
+        pd.testing.assert_frame_equal(found.drop(columns="path"), known)
+    with pytest.warns(UserWarning, match="X holds other samples"):
+        label_issues(clf, moved[::-1], images.y)

@@ -218,3 +218,16 @@ def test_what_unequal_labels_hide_is_told(n_rare, told):
     labels = np.repeat(["cat", "rat"], [100, n_rare])
     summary = noise_summary(Fitted(labels, labels, np.full(len(labels), 0.99)))
     assert ("often missed may not show" in str(summary)) is told
+
+
+def test_what_was_skipped_first_moves_nothing():
+    """The first sample could not be read; the others are a, b, b, b."""
+    given, suggested = list("babbb"), list("bbbba")
+    summary = noise_summary(Fitted(given, suggested, [0, 0.1, 0.9, 0.9, 0.2], [0]))
+    assert summary.noise_rate == pytest.approx(1 - np.mean([0.1, 0.9, 0.9, 0.2]))
+    assert summary.per_class["n_label_issues"].tolist() == [1, 1]
+    assert summary.n_label_issues == 2
+    pairs = summary.confused_pairs[["given_label", "suggested_label"]]
+    assert sorted(map(tuple, pairs.to_numpy())) == [("a", "b"), ("b", "a")]
+    # Rows are true labels: a was given as b; b as a once and as b twice.
+    np.testing.assert_allclose(summary.transition_matrix, [[0, 1], [1 / 3, 2 / 3]])

@@ -13,6 +13,7 @@ from sklearn_turn.selection.correction import (
     hard_labels,
     label_posterior,
     suggested_codes,
+    trained_labels,
 )
 
 CLASSES = np.array(["ant", "bee", "cat"])
@@ -114,3 +115,16 @@ def test_a_class_that_goes_back_can_empty_another():
     np.testing.assert_array_equal(trained, codes)
     np.testing.assert_array_equal(kept, [True, True, False])
     assert used.all()
+
+
+def test_a_suggestion_is_sure_by_its_own_probability():
+    """That of the given label may be high without the label being clean."""
+    fitted = SimpleNamespace(
+        clean_proba_=np.array([0.95, 0.99]),
+        clean_mask_=np.array([False, True]),
+        suggested_labels_=CLASSES[[1, 0]],
+    )
+    codes, suggested = np.array([0, 0]), np.array([1, 0])
+    evidence = {"log_proba": np.log(np.full((2, 3), 1 / 3))}
+    _, _, used, _ = trained_labels(fitted, evidence, codes, suggested, "hard")
+    assert used.tolist() == [False, True]

@@ -476,3 +476,16 @@ def test_what_helps_with_few_samples():
         GMMNoiseFilter().fit(losses, y)
     with pytest.warns(CleansingWarning, match="Lower min_samples of GMMNoiseFilter.$"):
         GMMNoiseFilter(scope="global").fit(losses, y)
+
+
+def test_mixtures_of_all_groups_are_asked_for_losses_without_labels():
+    """One class has no mixture; the other's tells large losses from small ones."""
+    rng = np.random.RandomState(0)
+    other = np.r_[rng.normal(0.3, 0.05, 60), rng.normal(3, 0.2, 60)]
+    losses = np.r_[np.full(100, 0.3), other]
+    y = np.repeat([0, 1], [100, 120])
+    found = GMMNoiseFilter().fit(_column(losses), y)
+    assert found.unsplit_.tolist() == [True, False]
+    clean = found.transform(_column(losses))[:, 0]
+    assert clean[losses < 1].min() > 0.9
+    assert clean[losses > 2].max() < 0.1

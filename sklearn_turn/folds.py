@@ -52,6 +52,52 @@ def deal_folds(
     return folds
 
 
+def given_folds(
+    folds: Any, y: Ints, classes: NDArray[Any], used: NDArray[np.bool_]
+) -> Ints:
+    """Folds that the user gave, checked.
+
+    Parameters
+    ----------
+    folds : array-like of shape (n_given,), int
+        For all samples given to ``fit``.
+    y : ndarray of shape (n_samples,), int
+        Codes of the given labels of those that are used.
+    classes : ndarray of shape (n_classes,)
+    used : ndarray of shape (n_given,), bool
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int
+        In ``0 .. n_folds - 1``.
+
+    Raises
+    ------
+    ValueError
+        If they are no integers, one for each sample, fewer than two, or one has all
+        samples of a class.
+    """
+    values = np.asarray(folds)
+    if values.shape != used.shape or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"cleansing_folds has shape {values.shape} and dtype {values.dtype}; give "
+            f"an integer for each of {len(used)} samples, its fold, or a number of "
+            "folds."
+        )
+    dealt = np.unique(values[used], return_inverse=True)[1]
+    if dealt.max() == 0:
+        raise ValueError("cleansing_folds has one fold; there must be two or more.")
+    for code, label in enumerate(classes.tolist()):
+        members = dealt[y == code]
+        if np.ptp(members) == 0:
+            raise ValueError(
+                f"cleansing_folds has all samples labelled {label!r} in one fold, so "
+                "that no probe could know the class when it judges them. Spread them "
+                "over two folds or more; StratifiedGroupKFold helps."
+            )
+    return dealt
+
+
 def with_copies_together(folds: Ints, y: Ints, X: Any) -> Ints:
     """Folds in which copies of a sample share one, that of the first.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from .exceptions import CollapsedProbeWarning
-from .folds import deal_folds, with_copies_together
+from .folds import deal_folds, given_folds, with_copies_together
 from .nets import Options
 from .parameters import ProbeParameters
 from .progress import progress
@@ -45,7 +46,8 @@ class OutOfFoldEvidence:
         Of the probes.
     loss : dict
         Options of the skorch nets: ``criterion`` and ``criterion__*``.
-    n_folds : int
+    folds : int or array-like of shape (n_given,), int
+        How many, or that of each sample given to ``fit``.
 
     Attributes
     ----------
@@ -54,15 +56,18 @@ class OutOfFoldEvidence:
     """
 
     def __init__(
-        self, task: Task, parameters: ProbeParameters, loss: Options, n_folds: int
+        self, task: Task, parameters: ProbeParameters, loss: Options, folds: Any
     ):
         # The user's callbacks are for the probe that is kept.
         extra = {**(parameters.lp_params or {}), "callbacks": []}
         extra["phase"] = "out-of-fold probe"
         self.parameters = parameters.probe_only(lp_params=extra)
         self.loss = loss
-        folds = deal_folds(task.y, n_folds, task.random_state)
-        self.folds = with_copies_together(folds, task.y, features_of(task))
+        if isinstance(folds, Integral):
+            dealt = deal_folds(task.y, int(folds), task.random_state)
+            self.folds = with_copies_together(dealt, task.y, features_of(task))
+        else:
+            self.folds = given_folds(folds, task.y, task.classes, task.used)
         self.tunes_features = not task.is_frozen
         self.task = task.frozen
         self.total = self._log_proba(self.task)

@@ -95,12 +95,15 @@ class TURNClassifier(
         own threshold: 0.8 for "channel", the paper's 0.6 for "gmm". No effect on an
         estimator, which has its own. With soft labels it decides which labels are
         flagged, and not what is trained on.
-    cleansing_folds : int, None or "auto", default="auto"
+    cleansing_folds : {"auto"}, int, array-like or None, default="auto"
         Filter labels by linear probes that did not see them, trained on that many
         folds of the features at each cleansing; they cost no pass of the backbone.
         Where labels are of very unequal frequency, probes are tried that start from
         the frequencies, and from equal chances, and those kept that explain the
         labels better.
+        An array of shape (n_samples,) holds the fold of each sample, any integers, for
+        samples that belong together, as frames of a film do: a probe that saw the
+        siblings of a sample, mislabelled like itself, finds the label right.
         None filters by the network's own predictions, as the paper does. "auto" is
         5 for filters of the whole prediction, such as "channel", and None for others.
         No effect without a probe (``lp_epochs=0``).
@@ -178,9 +181,14 @@ class TURNClassifier(
         default="channel", legal=[StrOptions({"gmm", "channel"}), HasMethods(["fit"])]
     )
     tau: float | None = parameter(default=None, legal=[SHARE, None])
-    cleansing_folds: int | str | None = parameter(
+    cleansing_folds: Any = parameter(
         default="auto",
-        legal=[StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), None],
+        legal=[
+            StrOptions({"auto"}),
+            Interval(Integral, 2, None, closed="left"),
+            "array-like",
+            None,
+        ],
     )
     balance: str | float | None = parameter(
         default="auto",
@@ -238,9 +246,10 @@ class TURNClassifier(
         """What "auto" stands for, or what was set instead."""
         is_whole = evidence_of(noise_filter) == "log_proba"
         auto = WHOLE_PREDICTION if is_whole else ALGORITHM_1
+        given = {name: getattr(self, name) for name in auto}
         return {
-            name: value if getattr(self, name) == "auto" else getattr(self, name)
-            for name, value in auto.items()
+            name: auto[name] if isinstance(value, str) and value == "auto" else value
+            for name, value in given.items()
         }
 
     @property
@@ -252,10 +261,10 @@ class TURNClassifier(
         self, task: Task, rule: dict[str, Any]
     ) -> OutOfFoldEvidence | None:
         """What labels are filtered by, if not by the network's own predictions."""
-        n_folds = rule["cleansing_folds"]
-        if n_folds is None or self.cleansing is None or not self.lp_epochs:
+        folds = rule["cleansing_folds"]
+        if folds is None or self.cleansing is None or not self.lp_epochs:
             return None
-        return OutOfFoldEvidence(task, self, self._loss, n_folds)
+        return OutOfFoldEvidence(task, self, self._loss, folds)
 
     def _probed(self, task: Task) -> tuple[Net | None, Start]:
         """The probe, if there is one, and what fine-tuning starts from."""

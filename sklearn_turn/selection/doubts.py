@@ -44,8 +44,8 @@ def warn_of_other_labels(matrix: Floats, sizes: Floats, classes: NDArray[Any]) -
     _warn(
         f"Of {len(other)} of {len(names)} classes most samples seem to have another "
         f"label: {found}. If that cannot be, what is flagged and suggested is wrong: "
-        "these classes are too rare, or too like others, for what predicted; or, of "
-        "predictions of your own, the columns are not in the order of the sorted labels."
+        "these classes are too rare, or too like others, for what predicted; or "
+        "predictions of your own have columns in another order than the sorted labels."
     )
 
 

@@ -167,6 +167,7 @@ def trained_labels(
     if label_correction == "soft":
         return posterior.astype(np.float32), posterior.argmax(axis=1), ~none, none
     proba = posterior[np.arange(len(codes)), suggested]
-    sure = proba > getattr(noise_filter, "tau", 0.5)
+    # As of clean labels, certainty passes every threshold.
+    sure = (proba > getattr(noise_filter, "tau", 0.5)) | (proba == 1)
     trained, used, kept = hard_labels(codes, suggested, clean, sure)
     return trained, trained, used, kept

@@ -162,8 +162,8 @@ def test_one_bar_for_each_phase_of_a_fit(images, monkeypatch):
     shown = re.findall(r"\r([^\r:]+): +\d+%\|", terminal.getvalue())
     assert list(dict.fromkeys(shown)) == [
         "features",
-        "probe",
         "out-of-fold probes",
+        "probe",
         "epoch 1 of 2",
         "cleansing for epoch 2",
         "epoch 2 of 2",

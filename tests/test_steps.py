@@ -616,9 +616,10 @@ def test_options_of_an_optimizer_that_is_replaced_are_refused(option, blobs):
     ],
 )
 @pytest.mark.filterwarnings("ignore:No label is flagged")  # after so few epochs
+@pytest.mark.filterwarnings("ignore:The linear probe trained")  # at such a rate
 def test_one_setting_in_two_places_is_refused(ours, params, key, blobs):
     (name,) = ours
-    clf = TURNClassifier(**ours, **{params: {key: 8}})
+    clf = TURNClassifier(**ours, **{params: {key: 8}}, random_state=0)
     with pytest.raises(ValueError, match=f"{params} holds '{key}', so that {name}="):
         clf.fit(blobs.X, blobs.y)
     clf.set_params(**{name: None}, lp_epochs=1, fft_epochs=1)

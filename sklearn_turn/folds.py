@@ -89,7 +89,7 @@ def given_folds(
         raise ValueError("cleansing_folds has one fold; there must be two or more.")
     for code, label in enumerate(classes.tolist()):
         members = dealt[y == code]
-        if np.ptp(members) == 0:
+        if len(members) > 1 and np.ptp(members) == 0:
             raise ValueError(
                 f"cleansing_folds has all samples labelled {label!r} in one fold, so "
                 "that no probe could know the class when it judges them. Spread them "

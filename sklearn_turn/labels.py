@@ -290,6 +290,12 @@ def _refuse_mixture(y: Iterable[Any]) -> NoReturn:
     ) from None
 
 
+def without_missing(labels: Any) -> NDArray[np.object_]:
+    """Labels as objects, with None for those that are missing."""
+    entries = np.asarray(labels, dtype=object)
+    return np.array([None if is_missing(v) else v for v in entries], dtype=object)
+
+
 def is_missing(label: Any) -> bool:
     """Whether a label is None, NaN or pandas' NA."""
     try:

@@ -214,7 +214,8 @@ class TURNClassifier(
         noise_filter = make_filter(self.noise_filter, self.tau)
         noise_filter = filter_of_used(noise_filter, task.used)
         rule = self._resolved(noise_filter)
-        check_noise_filter(noise_filter, task.labels)
+        if self.cleansing is not None:
+            check_noise_filter(noise_filter, task.labels)
         is_soft = self.cleansing is not None and rule["label_correction"] == "soft"
         check_fine_tune(task, self, soft_labels=is_soft)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,15 @@ from torch import nn
 
 from .backbones import Backbone, Embedder
 from .constructor import parameter, with_parameters
-from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
+from .inputs import (
+    FeatureRows,
+    ImageFiles,
+    Source,
+    Subset,
+    as_rows,
+    as_source,
+    is_images,
+)
 from .inputs.keys import some_of
 from .nets import Start, copied_start
 from .training.device import Runtime
@@ -176,16 +183,17 @@ def name_of(backbone: Any) -> str | None:
 
 
 def glimpse(source: Source) -> str:
-    """Digest of up to 256 samples, by which other sets of as many are told apart."""
+    """Kind and digests of up to 256 samples, by which other sets are told apart."""
     some = some_of(len(source), 256).tolist()
-    return hashlib.sha256(b"".join(source.contents(some))).hexdigest()
+    kind = type(source.source if isinstance(source, Subset) else source).__name__
+    return " ".join([kind, *(key.hex() for key in source.contents(some))])
 
 
 def are_others(classifier: Any, X: Any) -> bool:
-    """Whether samples are surely not those that a classifier was fitted on.
+    """Whether samples are not those that a classifier was fitted on.
 
-    Those of another kind, as images where it was fitted on their files, cannot be
-    compared, and may be the same.
+    Told of features and of files. Some may have been changed since, and images of
+    other kinds cannot be compared, as they may be the same in another form.
 
     Parameters
     ----------
@@ -197,21 +205,22 @@ def are_others(classifier: Any, X: Any) -> bool:
     seen = getattr(classifier, "_glimpse", None)
     if seen is None or X is None:
         return False
-    on_features = isinstance(classifier.net_.module_.embed, nn.Identity)
-    if is_images(X) == on_features or len(X) != len(classifier.given_labels_):
-        return False
     try:
         source: Source
-        if on_features:
-            source = FeatureRows(np.asarray(as_rows(X), dtype=np.float32))
-        else:
+        if is_images(X):
             source = as_source(X, check=False)
-        if source.item_shape != classifier.input_shape_:
+        else:
+            source = FeatureRows(np.asarray(as_rows(X), dtype=np.float32))
+        is_known_kind = isinstance(source, FeatureRows | ImageFiles)
+        if not is_known_kind or len(source) != len(classifier.given_labels_):
             return False
         used = np.delete(np.arange(len(source)), classifier.skipped_)
-        return glimpse(Subset(source, used)) != seen
+        (kind, *keys), (before, *others) = (
+            text.split(" ") for text in (glimpse(Subset(source, used)), seen)
+        )
     except (OSError, ValueError, TypeError):
         return False  # files that are gone may be listed
+    return kind == before and 2 * np.sum(np.array(keys) == np.array(others)) < len(keys)
 
 
 def whole_history(

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..features import FeatureMemory
+from ..labels import without_missing
 from ..selection import (
     CORESNoiseFilter,
     FINENoiseFilter,
@@ -140,6 +141,8 @@ class _Packer:
             return value
         if isinstance(value, Tensor):
             return pack_tensor(value, self.tensors, name)
+        if hasattr(value, "iloc") and value.ndim == 1:
+            value = without_missing(value)  # a Series: parameters take any array
         if isinstance(value, np.ndarray | np.generic):
             node = pack_array(
                 np.asarray(value),

@@ -120,6 +120,8 @@ def _describe(value: Any, within: tuple[int, ...], objects: bool) -> Any:
         rows = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         of_kind = f"{value.dtype}{tuple(value.shape)}"
         return content_key(of_kind, rows.numpy()).hex()
+    if hasattr(value, "iloc"):  # pandas shows a part of its values
+        value = np.asarray(value, dtype=object)
     if isinstance(value, np.ndarray):
         return inner(value.tolist()) if value.dtype.hasobject else _hash(value)
     if isinstance(value, list | tuple):

@@ -7,40 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 
-from ..copies import copies_of
 from .mixture import Floats, Ints
-
-
-def distinct_samples(log_proba: Floats, codes: Ints) -> tuple[Ints, Ints] | None:
-    """Samples without copies, which would vouch for each other's labels.
-
-    A channel that is fitted without a sample has seen its copies, and each counts as
-    evidence once more.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples, n_classes)
-    codes : ndarray of shape (n_samples,), int
-        Given labels; copies have the same.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_distinct,), int
-        The first of each.
-    place : ndarray of shape (n_samples,), int
-        Where in ``rows`` each sample, or what it is a copy of, is.
-    """
-    # The last column follows from the others; one alone tells no copies from chance.
-    table, n_classes = log_proba[:, :-1], log_proba.shape[1]
-    if n_classes == 2:
-        table = np.column_stack([table, codes])
-    copies = copies_of(table)
-    if copies is None:
-        return None
-    _, rows, place = np.unique(
-        copies * n_classes + codes, return_index=True, return_inverse=True
-    )
-    return rows, place
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..labels import encode_known, encode_labels, own_index
 from ..validation import checked_input, validated_fit
-from .blocks import distinct_samples
 from .doubts import warn_of_doubt, warn_of_other_labels, warn_of_unknown_classes
 from .interval import rate_interval
 from .mixture import Floats, Ints
@@ -63,7 +62,8 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         The right labels of samples that people have checked, in the order of ``y``,
         and None or NaN for the others; see
         :func:`~sklearn_turn.inspection.verified_labels`. Their probabilities are 0 and
-        1. Pass ``y`` as it was given, not corrected: once the labels that look wrong
+        1. They are told by position, so that estimators which fit on parts of the
+        samples, or bootstraps, cannot be given them. Pass ``y`` as it was given, not corrected: once the labels that look wrong
         are corrected, those that are left look like doubts of the classifier, and no
         noise is found.
     prior_strength : float > 0, default=None
@@ -232,11 +232,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         strengths: tuple[float, ...] = STRENGTHS
         if self.prior_strength is not None:
             strengths = (float(self.prior_strength),)
-        once = distinct_samples(log_proba, codes)
-        rows, place = (slice(None), slice(None)) if once is None else once
         channel, fold = fit_channel(
-            log_proba[rows],
-            codes[rows],
+            log_proba,
+            codes,
             strengths=strengths,
             n_folds=self.n_folds,
             max_iter=self.max_iter,
@@ -247,7 +245,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         self.prior_strength_ = channel.strength
         self.n_iter_ = channel.n_iter
         # Each sample's probabilities by the matrix that was fitted without it.
-        noise = channel.matrices[fold[place], :, codes]
+        noise = channel.matrices[fold, :, codes]
         log_joint = log_joint_of(log_proba, channel.temperature, noise)
         self.offset_ = 0.0
         if self.noise_rate is not None:
@@ -268,10 +266,11 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
         self.agreement_ = _agreement(log_proba, codes)
-        low, high = self._interval(channel, log_proba[rows], codes[rows])
-        # Those that are known to be wrong, and to be right, bound it as well.
-        low = max(low, float(np.mean((verified >= 0) & (verified != codes))))
-        high = min(high, float(np.mean(verified != codes)))
+        low, high = self._interval(channel, log_proba, codes)
+        # What is known to be wrong adds to the share of the rest.
+        known = float(np.mean((verified >= 0) & (verified != codes)))
+        rest = float(np.mean(verified < 0))
+        low, high = max(low, known), min(max(high, known + high * rest), known + rest)
         rate = self.noise_rate_
         self.noise_rate_interval_ = min(low, rate), max(high, rate)
         warn_of_other_labels(

@@ -95,7 +95,11 @@ def label_posterior(
 
 
 def hard_labels(
-    codes: Ints, suggested: Ints, clean: NDArray[np.bool_], sure: NDArray[np.bool_]
+    codes: Ints,
+    suggested: Ints,
+    clean: NDArray[np.bool_],
+    sure: NDArray[np.bool_],
+    known: NDArray[np.bool_] | None = None,
 ) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
     """One label to train each sample on, and which samples have one.
 
@@ -110,6 +114,8 @@ def hard_labels(
     clean, sure : ndarray of shape (n_samples,), bool
         Which given and which suggested labels to trust. Where none is clean, the
         filter knows nothing, and all are kept as given.
+    known : ndarray of shape (n_samples,), bool, default=None
+        Samples whose suggested label is certain, and never gives way.
 
     Returns
     -------
@@ -125,9 +131,10 @@ def hard_labels(
     kept = np.zeros(len(codes), dtype=bool)
     if not clean.any():
         return codes, ~kept, kept
-    while len(empty := np.setdiff1d(codes, trained[used])):
+    open_ = np.ones(len(codes), dtype=bool) if known is None else ~known
+    while len(empty := np.setdiff1d(codes[open_], trained[used])):
         # What goes back to a class may have been all that another one had.
-        kept |= np.isin(codes, empty)
+        kept |= np.isin(codes, empty) & open_
         trained, used = np.where(kept, codes, trained), used | kept
     return trained, used, kept
 
@@ -167,7 +174,8 @@ def trained_labels(
     if label_correction == "soft":
         return posterior.astype(np.float32), posterior.argmax(axis=1), ~none, none
     proba = posterior[np.arange(len(codes)), suggested]
-    # As of clean labels, certainty passes every threshold.
-    sure = (proba > getattr(noise_filter, "tau", 0.5)) | (proba == 1)
-    trained, used, kept = hard_labels(codes, suggested, clean, sure)
+    verified = getattr(noise_filter, "verified_labels", None) is not None
+    known = (proba == 1) & verified
+    sure = (proba > getattr(noise_filter, "tau", 0.5)) | known
+    trained, used, kept = hard_labels(codes, suggested, clean, sure, known)
     return trained, trained, used, kept

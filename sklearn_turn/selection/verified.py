@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from ..labels import encode_known, is_missing
+from ..labels import encode_known, is_missing, without_missing
 from .mixture import Floats, Ints
 from .posterior import offset_for
 
@@ -71,7 +71,7 @@ def filter_of_used(noise_filter: Any, used: NDArray[np.bool_]) -> Any:
     verified = getattr(noise_filter, "verified_labels", None)
     if verified is None or len(verified) != len(used):
         return noise_filter
-    of_used = np.asarray(verified, dtype=object)[used]
+    of_used = without_missing(verified)[used]
     return clone(noise_filter).set_params(verified_labels=of_used)
 
 

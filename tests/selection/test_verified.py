@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from sklearn_turn import NoiseChannelFilter, NoiseFilteredClassifier, TURNClassi
 from sklearn_turn.exceptions import CheckpointError
 from sklearn_turn.inspection import label_issues, noise_summary
 from sklearn_turn.noise import symmetric
+from sklearn_turn.saving.fingerprint import describe
+from sklearn_turn.selection.correction import trained_labels
 
 
 def _drawn(n=1500, rate=0.2, seed=0):
@@ -195,3 +199,52 @@ def test_a_checkpoint_is_of_one_set_of_verified_labels(tmp_path, images):
     other = NoiseChannelFilter(verified_labels=[*verified[:4], *[None] * 56])
     with pytest.raises(CheckpointError, match="noise_filter"):
         clf.set_params(noise_filter=other).fit(images.X, images.y)
+
+
+def test_a_class_whose_labels_are_all_wrong_does_not_get_them_back():
+    """Verified to be another one, unlike labels that are merely not clean."""
+    fitted = SimpleNamespace(
+        clean_proba_=np.array([1.0, 1.0, 0.0, 0.0]),
+        clean_mask_=np.array([True, True, False, False]),
+        suggested_labels_=np.array([0, 1, 0, 0]),
+        label_proba_=np.eye(3)[[0, 1, 0, 0]],
+        verified_labels=[None, None, 0, 0],
+    )
+    codes, suggested = np.array([0, 1, 2, 2]), np.array([0, 1, 0, 0])
+    _, trained, used, kept = trained_labels(fitted, {}, codes, suggested, "hard")
+    assert trained.tolist() == [0, 1, 0, 0] and used.all() and not kept.any()
+    fitted.verified_labels = None
+    _, trained, used, kept = trained_labels(fitted, {}, codes, suggested, "hard")
+    assert trained.tolist() == [0, 1, 2, 2] and kept.tolist() == [0, 0, 1, 1]
+
+
+def test_what_is_known_to_be_wrong_leaves_the_rest_as_uncertain():
+    log_proba, truth, y = _drawn(600, rate=0.1)
+    low, high = NoiseChannelFilter().fit(log_proba, y).noise_rate_interval_
+    wrong = np.flatnonzero(y != truth)
+    known = np.isin(np.arange(600), wrong[: len(wrong) // 2])
+    told = NoiseChannelFilter(verified_labels=_where(known, truth)).fit(log_proba, y)
+    assert told.noise_rate_interval_[0] >= low
+    assert told.noise_rate_interval_[1] >= high
+    assert told.noise_rate_interval_[1] - told.noise_rate_interval_[0] > 0.01
+
+
+@pytest.mark.parametrize("dtype", ["object", "Int64", "category"])
+def test_a_series_is_kept_in_files_and_told_from_another(dtype, tmp_path, images):
+    X, truth, y = _features()
+    verified = pd.Series(_where(np.arange(400) % 2 == 0, truth)).astype(dtype)
+    told = NoiseChannelFilter(verified_labels=verified)
+    fold = pd.Series(np.arange(400) % 3)
+    clf = TURNClassifier(
+        noise_filter=told, cleansing_folds=fold, fft_epochs=1, random_state=0
+    ).fit(X, y)
+    clf.save(tmp_path / "clf.turn")
+    again = TURNClassifier.load(tmp_path / "clf.turn")
+    pd.testing.assert_frame_equal(label_issues(again), label_issues(clf))
+    found = [None if pd.isna(v) else v for v in again.noise_filter.verified_labels]
+    assert found == [None if pd.isna(v) else v for v in verified]
+    one, other = (
+        describe(NoiseChannelFilter(verified_labels=v))
+        for v in (verified, verified.where(np.arange(400) != 200))
+    )
+    assert one != other

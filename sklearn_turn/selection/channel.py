@@ -63,9 +63,9 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         and None or NaN for the others; see
         :func:`~sklearn_turn.inspection.verified_labels`. Their probabilities are 0 and
         1. They are told by position, so that estimators which fit on parts of the
-        samples, or bootstraps, cannot be given them. Pass ``y`` as it was given, not corrected: once the labels that look wrong
-        are corrected, those that are left look like doubts of the classifier, and no
-        noise is found.
+        samples, or bootstraps, cannot be given them. Pass ``y`` as it was given, not
+        corrected: once the labels that look wrong are corrected, those that are left
+        look like doubts of the classifier, and no noise is found.
     prior_strength : float > 0, default=None
         How strongly the rows of T are drawn together, in samples per row; infinity
         is one noise rate for all classes. None chooses from 1 to infinity by the

@@ -123,8 +123,9 @@ def test_memorised_labels_are_found_out_of_fold():
     assert np.median(losses[:30]) > 2 * np.median(losses[30:])
 
 
-def test_features_of_all_epochs_and_frozen_ones_are_averaged(images):
-    clf = tiny(cleansing_folds=3, fft_epochs=3)
+@pytest.fixture
+def judged(monkeypatch):
+    """What probes said of all samples, each time that they were asked."""
     seen = []
     original = OutOfFoldEvidence._log_proba
 
@@ -132,11 +133,14 @@ def test_features_of_all_epochs_and_frozen_ones_are_averaged(images):
         seen.append(original(self, task))
         return seen[-1]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OutOfFoldEvidence, "_log_proba", noted)
-        clf.fit(images.X, images.y)
-    assert len(seen) == 3
-    logits = np.mean(seen, axis=0)
+    monkeypatch.setattr(OutOfFoldEvidence, "_log_proba", noted)
+    return seen
+
+
+def test_features_of_all_epochs_and_frozen_ones_are_averaged(images, judged):
+    clf = tiny(cleansing_folds=3, fft_epochs=3).fit(images.X, images.y)
+    assert len(judged) == 3
+    logits = np.mean(judged, axis=0)
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(60), images.y]
     np.testing.assert_allclose(clf.losses_, expected, rtol=1e-6)
 
@@ -220,19 +224,10 @@ def test_probes_start_as_the_labels_are_explained_better():
         assert (refine.task.log_frequencies is None) is missed
 
 
-def test_classes_of_equal_size_are_judged_once(images):
+def test_classes_of_equal_size_are_judged_once(images, judged):
     """What is compared costs probes; equal chances are the only start here."""
-    seen = []
-    original = OutOfFoldEvidence._log_proba
-
-    def noted(self, task):
-        seen.append(original(self, task))
-        return seen[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OutOfFoldEvidence, "_log_proba", noted)
-        tiny(cleansing_folds=3, fft_epochs=0).fit(images.X, images.y)
-    assert len(seen) == 1
+    tiny(cleansing_folds=3, fft_epochs=0).fit(images.X, images.y)
+    assert len(judged) == 1
 
 
 def test_no_start_costs_a_pass_of_the_backbone(images):

@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_turn import NoiseFilteredClassifier, TURNClassifier
+from sklearn_turn import NoiseFilteredClassifier, TURNClassifier, copies
 from sklearn_turn.copies import copies_of
 from sklearn_turn.folds import deal_folds, with_copies_together
 from sklearn_turn.noise import symmetric
@@ -142,3 +142,39 @@ def test_a_bootstrap_does_not_hide_wrong_labels(clf):
     clf.fit(X[rows], y[rows])
     assert (~clf.clean_mask_)[wrong].mean() > 0.8
     assert abs(clf.noise_filter_.noise_rate_ - wrong.mean()) < 0.1
+
+
+def test_copies_are_known_in_two_columns_of_measurements():
+    rows = np.tile(np.random.RandomState(0).normal(size=(400, 2)), (3, 1))
+    groups = copies_of(rows)
+    assert (
+        (groups[:, None] == groups)
+        == (np.arange(1200)[:, None] % 400 == np.arange(1200) % 400)
+    ).all()
+    mixed = np.c_[rows[:, 0], np.arange(1200) % 400 % 2]  # a number and a category
+    assert copies_of(mixed) is not None
+
+
+def test_what_is_a_copy_does_not_depend_on_hashes(monkeypatch):
+    """They are salted anew in every process, and order the samples that are drawn."""
+    rng = np.random.RandomState(5)
+    X = rng.randint(53, size=(6000, 5))
+    X = np.r_[X, X[:50]]
+    keys = copies._keys(X)
+    seen = set()
+    for salt in np.random.RandomState(0).randint(2**62, size=8):
+        monkeypatch.setattr(copies, "_keys", lambda X, salt=salt: keys ^ salt)
+        seen.add(copies_of(X) is not None)
+    assert len(seen) == 1
+
+
+def test_a_class_keeps_its_folds_when_copies_move_for_another():
+    """Copies with several labels: what the second class needs would undo the first."""
+    samples = np.random.RandomState(0).normal(size=(30, 4))
+    rows = np.r_[0, 1, 0, 2, 2, 3:25]
+    y = np.r_[0, 0, 1, 1, 1, np.full(22, 2)]
+    folds = with_copies_together(
+        np.r_[4, 0, 1, 4, 2, np.arange(22) % 5], y, samples[rows]
+    )
+    assert folds[0] == folds[2] and folds[3] == folds[4]
+    assert all(len(np.unique(folds[y == code])) > 1 for code in range(3))

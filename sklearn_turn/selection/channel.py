@@ -266,13 +266,7 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         # Certainty passes every threshold, also that of 1.
         self.clean_mask_ = (self.clean_proba_ > self.tau) | (self.clean_proba_ == 1)
         self.agreement_ = _agreement(log_proba, codes)
-        low, high = self._interval(channel, log_proba, codes)
-        # What is known to be wrong adds to the share of the rest.
-        known = float(np.mean((verified >= 0) & (verified != codes)))
-        rest = float(np.mean(verified < 0))
-        low, high = max(low, known), min(max(high, known + high * rest), known + rest)
-        rate = self.noise_rate_
-        self.noise_rate_interval_ = min(low, rate), max(high, rate)
+        self.noise_rate_interval_ = self._interval(channel, log_proba, codes, verified)
         warn_of_other_labels(
             self.transition_matrix_, self.label_proba_.sum(axis=0), self.classes_
         )
@@ -286,16 +280,21 @@ class NoiseChannelFilter(TransformerMixin, BaseEstimator):
         return self
 
     def _interval(
-        self, channel: Channel, log_proba: Floats, codes: Ints
+        self, channel: Channel, log_proba: Floats, codes: Ints, verified: Ints
     ) -> tuple[float, float]:
+        rate = self.noise_rate_
         if self.noise_rate is not None:
-            return self.noise_rate_, self.noise_rate_
+            return rate, rate
         low, high = rate_interval(log_proba, codes, channel.temperature)
         if says_little(channel, codes):
             # Any rate does, up to that of labels unrelated to what is predicted.
             shares = np.bincount(codes) / len(codes)
             low, high = 0.0, float(1.0 - shares @ shares)
-        return low, high
+        # What is known to be wrong adds to the share of the rest.
+        known = float(np.mean((verified >= 0) & (verified != codes)))
+        rest = float(np.mean(verified < 0))
+        high = min(max(high, known + high * rest), known + rest)
+        return min(max(low, known), rate), max(high, rate)
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """Probability that the labels of new samples are right.

@@ -732,11 +732,12 @@ def test_a_file_of_a_table_with_a_named_index_is_read(name, blobs, tmp_path):
 
 def test_many_new_labels_of_some_classes_are_judged_by_the_channel_of_fit():
     X, y = make_blobs(600, centers=3, random_state=0)
-    clf = NoiseFilteredClassifier().fit(X[:300], symmetric(y[:300], 0.2))
+    noisy = symmetric(y[:300], 0.2, random_state=0)
+    clf = NoiseFilteredClassifier().fit(X[:300], noisy)
     some = np.flatnonzero(y[300:] < 2) + 300
     issues = label_issues(clf, X[some], y[some])
     assert len(issues) == len(some) >= 150
-    assert not issues["is_label_issue"].mean() > 0.2
+    assert issues["is_label_issue"].mean() < 0.2
 
 
 def test_the_index_is_that_of_the_labels_where_the_samples_have_another():

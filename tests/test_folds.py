@@ -156,16 +156,22 @@ def test_copies_are_known_in_two_columns_of_measurements():
 
 
 def test_what_is_a_copy_does_not_depend_on_hashes(monkeypatch):
-    """They are salted anew in every process, and order the samples that are drawn."""
-    rng = np.random.RandomState(5)
-    X = rng.randint(53, size=(6000, 5))
+    """They are salted anew in every process, and chance is judged by some samples."""
+    X = np.random.RandomState(5).randint(53, size=(6000, 5))
     X = np.r_[X, X[:50]]
-    keys = copies._keys(X)
-    seen = set()
-    for salt in np.random.RandomState(0).randint(2**62, size=8):
+    keys, seen = copies._keys(X), []
+    original = copies._equal_by_chance
+
+    def noted(X, rows):
+        seen.append(rows)
+        return original(X, rows)
+
+    monkeypatch.setattr(copies, "_equal_by_chance", noted)
+    for salt in (0, 2**62 - 1):
         monkeypatch.setattr(copies, "_keys", lambda X, salt=salt: keys ^ salt)
-        seen.add(copies_of(X) is not None)
-    assert len(seen) == 1
+        copies_of(X)
+    assert len(seen) == 2
+    np.testing.assert_array_equal(*seen)
 
 
 def test_a_class_keeps_its_folds_when_copies_move_for_another():

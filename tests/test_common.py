@@ -23,8 +23,12 @@ ESTIMATORS = [
 ]
 
 
-# The checks fit on a handful of samples, about which the library warns.
-@pytest.mark.filterwarnings("ignore::sklearn_turn.exceptions.CleansingWarning")
+# The checks fit on a handful of samples with labels at random, about which the library
+# warns.
+@pytest.mark.filterwarnings(
+    "ignore::sklearn_turn.exceptions.CleansingWarning",
+    "ignore::sklearn_turn.exceptions.CollapsedProbeWarning",
+)
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator(estimator, check):
     check(estimator)

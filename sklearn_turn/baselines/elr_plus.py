@@ -46,10 +46,10 @@ class ELRPlus(JointClassifier):
 
     Parameters
     ----------
-    lambda_elr : float >= 0, default=7.0
+    elr_lambda : float >= 0, default=7.0
         λ. Published are 7 for CIFAR-100, and 3 for CIFAR-10 and Clothing1M; in short
         training 7 did better with few classes as well, as in ``loss="elr"``.
-    beta : float in [0, 1], default=0.9
+    elr_beta : float in [0, 1], default=0.9
         b. Published are 0.9 for CIFAR-100, and 0.7 for CIFAR-10 and Clothing1M.
     alpha : float >= 0, default=1.0
         Of mixing; 0 mixes nothing.
@@ -108,8 +108,8 @@ class ELRPlus(JointClassifier):
 
     scores_only = True  # see sklearn_turn.selection.protocol
 
-    lambda_elr: float = parameter(default=7.0, legal=[NOT_NEGATIVE])
-    beta: float = parameter(default=0.9, legal=[SHARE])
+    elr_lambda: float = parameter(default=7.0, legal=[NOT_NEGATIVE])
+    elr_beta: float = parameter(default=0.9, legal=[SHARE])
     alpha: float = parameter(default=1.0, legal=[NOT_NEGATIVE])
     ema: float | None = parameter(default=None, legal=[SHARE, None])
     lp_warmup_epochs: int = parameter(default=0, legal=[COUNT])
@@ -142,8 +142,8 @@ class ELRPlusTraining(JointTraining):
 
     def __init__(self, task: Task, parameters: ELRPlus):
         super().__init__(task, parameters._warmup_epochs)
-        self.lambda_elr = parameters.lambda_elr
-        self.beta = parameters.beta
+        self.elr_lambda = parameters.elr_lambda
+        self.elr_beta = parameters.elr_beta
         self.alpha = parameters.alpha
         self.ema = parameters.ema
 
@@ -168,14 +168,14 @@ class ELRPlusTraining(JointTraining):
         log_p = logits_of(members[k], x).float().log_softmax(dim=1)
         agreement = (t * log_p.exp()).sum(dim=1)
         held = torch.log((1 - agreement).clamp_min(_LEAST))
-        yield (self.lambda_elr * held - (y * log_p).sum(dim=1)).mean()
+        yield (self.elr_lambda * held - (y * log_p).sum(dim=1)).mean()
 
     def _update(self, k: int, x: Tensor, index: Tensor) -> Tensor:
         """Move the targets of a batch towards the other network's average."""
         with torch.no_grad():
             p = logits_of(self.averages_[1 - k], x).float().softmax(dim=1)
         t = self.targets_[k].read(index, p.device)
-        t = self.beta * t + (1 - self.beta) * p
+        t = self.elr_beta * t + (1 - self.elr_beta) * p
         self.targets_[k].write(index, t)
         return t
 

@@ -82,6 +82,11 @@ class NoiseSummary:
                 f"none is flagged, but up to {high:.0%} may be wrong: too few samples, "
                 "or too poor predictions, to tell"
             )
+        if self.noise_rate >= 0.01:
+            lines.append(
+                "there may be more: mistakes that depend on the image, as people make "
+                "them, are partly learned by models"
+            )
         if self.agreement is not None:
             lines.append(
                 f"the model predicts {self.agreement:.0%} of the given labels; the "

@@ -38,7 +38,7 @@ def batch_of(*index):
 @pytest.mark.parametrize("k", [0, 1])
 def test_loss_by_a_loop_over_two_visits(k):
     members = [classifier(0), classifier(1)]
-    rule = rule_of(members, alpha=0.0, beta=0.6, lambda_elr=4.0)
+    rule = rule_of(members, alpha=0.0, elr_beta=0.6, elr_lambda=4.0)
     t = np.zeros((12, 4))
     nothing = batch_of(0)
     for index in ([1, 2, 5], [5, 1, 7]):
@@ -62,7 +62,7 @@ def test_loss_by_a_loop_over_two_visits(k):
 
 def test_labels_and_targets_are_mixed_as_samples_are():
     members = [classifier(0), classifier(1)]
-    rule = rule_of(members, alpha=1.0, lambda_elr=2.0, beta=0.7)
+    rule = rule_of(members, alpha=1.0, elr_lambda=2.0, elr_beta=0.7)
     batch = batch_of(1, 2, 5, 8)
     torch.manual_seed(3)
     (found,) = rule.terms(members, 0, [batch, batch])
@@ -80,7 +80,7 @@ def test_labels_and_targets_are_mixed_as_samples_are():
 
 def test_gradient_is_finite_where_prediction_and_target_agree():
     members = [classifier(0), classifier(1)]
-    rule = rule_of(members, alpha=0.0, beta=0.0)
+    rule = rule_of(members, alpha=0.0, elr_beta=0.0)
     for member in (*members, *rule.averages_):
         nn.init.constant_(member.head.bias, 0.0)
         member.head.bias.data[1] = 1000.0

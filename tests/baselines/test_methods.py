@@ -129,7 +129,7 @@ def test_a_search_reaches_the_parameters_of_the_method(method, wide):
         UNICON: "lambda_u",
         CoTeaching: "noise_rate",
         DivideMix: "tau",
-        ELRPlus: "lambda_elr",
+        ELRPlus: "elr_lambda",
     }[method]
     search = GridSearchCV(brief(method), {own: [0.3, 0.6]}, cv=2)
     search.fit(wide.X[:60], wide.y[:60])

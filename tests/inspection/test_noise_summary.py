@@ -129,6 +129,7 @@ def test_interval_stays_within_zero_and_one():
     assert certain.interval == (0, 0)
     assert len(certain.confused_pairs) == 0
     assert "0 of 10 labels look wrong" in repr(certain)
+    assert "there may be more" not in repr(certain)
 
 
 def test_matrix_of_the_channel(blobs):
@@ -146,6 +147,7 @@ def test_printed(found):
     assert text.splitlines()[0].endswith("of 39 labels look wrong")
     rate = 100 * (1 - found.clean_proba_[:39].mean())
     assert f"estimated share of wrong labels: {rate:.1f}% (" in text
+    assert "there may be more: mistakes that depend on the image" in text
     first = noise_summary(found).confused_pairs.iloc[0]
     arrow = f"  {first['given_label']} -> {first['suggested_label']}: "
     assert f"{arrow}{first['n_samples']}\n" in text

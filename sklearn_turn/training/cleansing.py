@@ -25,7 +25,7 @@ from ..selection.protocol import (
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .cleansing_checks import check_cleansing
+from .cleansing_checks import check_cleansing, decoded
 from .evidence import Evidence, collect_evidence, completed, labels_of
 from .net import diverged
 
@@ -284,12 +284,7 @@ class Cleansing(RandomOrder):
     ) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """What the evidence says, and the labels to train towards if not the given."""
         self.losses_ = self.evidence_["losses"][:, 0]
-        if self.classes_ is not None and y.max() >= len(self.classes_):
-            raise ValueError(
-                f"The dataset has the code {y.max()}, but classes are "
-                f"{len(self.classes_)}: pass every label that codes stand for, sorted."
-            )
-        labels = y if self.classes_ is None else self.classes_[y]
+        labels = decoded(y, self.classes_)
         fitted = self.noise_filter_ = self._fit_filter(labels)
         classes = self._codes(y) if self.classes_ is None else self.classes_
         self.suggested_codes_ = suggested_codes(

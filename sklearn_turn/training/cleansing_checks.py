@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 
+from ..labels import sorted_classes
 from ..selection.protocol import check_noise_filter, evidence_of
 from .evidence import check_in_order
 from .net import Net
@@ -42,19 +44,24 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
         If the filter is none, the net of a kind that cannot be cleansed so, or labels
         are no numbers.
     ValueError
-        If a parameter is illegal, without effect, or lacks something.
+        If a parameter is illegal, without effect, or lacks something, or does not fit
+        the labels.
     """
-    check_noise_filter(noise_filter)
     given = {name: getattr(cleansing, name) for name in _LEGAL}
     caller = type(cleansing).__name__
     validate_parameter_constraints(_LEGAL, given, caller_name=caller)
-    labels = () if y is None or isinstance(y, torch.Tensor) else np.ravel(y)
-    if any(isinstance(label, str | bytes) for label in labels[:1]):
+    y = y.cpu() if isinstance(y, torch.Tensor) else y
+    labels = None if y is None else np.ravel(y)
+    if labels is not None and any(isinstance(x, str | bytes) for x in labels[:1]):
         raise TypeError(
             "skorch nets are trained on codes, not on text. Make them with "
             "classes, codes = np.unique(y, return_inverse=True), train on codes, and "
             "pass classes to Cleansing."
         )
+    if labels is not None:
+        codes = labels.astype(np.intp)
+        labels = decoded(codes, sorted_classes(cleansing.classes))
+    check_noise_filter(noise_filter, labels)
     accelerator = getattr(net, "accelerator", None)
     if getattr(accelerator, "num_processes", 1) > 1:
         raise TypeError(
@@ -98,3 +105,22 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
             "both, as one filter found them."
         )
     check_in_order(net.get_params(deep=False), type(net).__name__)
+
+
+def decoded(codes: NDArray[np.intp], classes: NDArray[Any] | None) -> NDArray[Any]:
+    """Labels that codes stand for, themselves if nobody said which.
+
+    Raises
+    ------
+    ValueError
+        If there are more codes than classes.
+    """
+    if classes is None:
+        return codes
+    if codes.max() >= len(classes):
+        raise ValueError(
+            f"The dataset has the code {codes.max()}, but classes are {len(classes)}: "
+            "pass every label that codes stand for, sorted."
+        )
+    labels: NDArray[Any] = classes[codes]
+    return labels

@@ -18,7 +18,7 @@ from skorch.dataset import ValidSplit
 from support import Fixed, Spy, losses_by_hand, spy_net
 from torch import nn
 
-from sklearn_turn import Cleansing, GMMNoiseFilter
+from sklearn_turn import Cleansing, GMMNoiseFilter, NoiseChannelFilter
 from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.inputs import FeatureRows
 from sklearn_turn.noise import pair_flip
@@ -765,6 +765,33 @@ def test_classes_that_are_too_few_for_the_codes(numbered):
     net = spy_net(callbacks=[at_once(classes=["ant", "bee"])])
     with pytest.raises(ValueError, match="the code 2, but classes are 2: pass every"):
         net.fit(*numbered)
+
+
+@pytest.mark.parametrize("of", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        ({"classes": ["ant", "bee"]}, "the code 2, but classes are 2"),
+        ({"noise_filter": NoiseChannelFilter(verified_labels=[0])}, r"shape \(1,\)"),
+    ],
+)
+def test_what_does_not_fit_the_labels_is_refused_before_the_warm_up(
+    options, match, of, numbered
+):
+    X, y = numbered
+    net = spy_net(max_epochs=3, callbacks=[Cleansing(warmup_epochs=2, **options)])
+    with pytest.raises(ValueError, match=match):
+        net.fit(X, of(y))
+    assert not net.history
+
+
+def test_verified_labels_are_those_of_the_classes(numbered):
+    X, y = numbered
+    names = np.array(["ant", "bee", "cow"])
+    told = NoiseChannelFilter(verified_labels=np.where(y == 1, names[y], None))
+    cleansing = Cleansing(told, warmup_epochs=1, classes=names)
+    spy_net(max_epochs=2, callbacks=[cleansing]).fit(X, y)
+    assert cleansing.noise_filter_.clean_mask_[y == 1].all()
 
 
 def test_a_part_of_a_dataset_is_all_there_is(numbered):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -12,34 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import (
-    Tags,
-    check_consistent_length,
-    check_random_state,
-    check_X_y,
-    column_or_1d,
-)
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _get_feature_names, check_is_fitted, validate_data
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from .agreement import agree_on_result, agree_on_start
 from .backbones import Backbone, Embedder, check_backbone, embedder_for
 from .constructor import with_parameters
-from .exceptions import SkippedImageWarning
 from .features import extract_features
-from .inputs import FeatureRows, Source, Subset, as_rows, as_source, is_images
-from .inputs.readable import find_readable
-from .labels import (
-    check_labels,
-    encode_labels,
-    log_frequencies,
-    own_index,
-    plain_labels,
-)
+from .input_checks import check_new_data, check_training_data
+from .inputs import FeatureRows, Source
+from .labels import log_frequencies, own_index, plain_labels
 from .nets import Start
 from .parameters import ClassifierParameters, FineTuneParameters
-from .processes import Processes, fitted_together
+from .processes import fitted_together
 from .saving import FitCheckpoint, SavedAsFile
 from .steps import assemble
 from .stopping import let_go
@@ -50,8 +35,6 @@ from .training.modules import AfterFeatures
 from .training.net import Net
 from .validation import validated_fit
 from .warm_start import Earlier, glimpse, name_of, whole_history
-
-Mask = NDArray[np.bool_]
 
 
 @with_parameters
@@ -123,9 +106,9 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         runtime = Runtime.of(self, together=True)
         index = own_index(y, X)
         y = plain_labels(y)
-        source, classes, codes, used = self._check_data(X, y)
+        source, classes, codes, used = check_training_data(self, X, y)
         if earlier is not None:
-            self._check_predict(X)
+            check_new_data(self, X)
             earlier.check(self, classes)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         seed = agree_on_start(self, source, classes[codes], runtime, seed, earlier)
@@ -183,55 +166,6 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
     def _check_parameters(self) -> None:
         """Raise for what constraints cannot express, before any work."""
         check_backbone(self.backbone)
-
-    def _check_data(
-        self, X: Any, y: Any
-    ) -> tuple[Source, NDArray[Any], NDArray[np.intp], Mask]:
-        """Source, classes, codes of the labels, and which samples are used."""
-        name = type(self).__name__
-        if y is None:
-            raise ValueError(
-                f"{name} requires y to be passed, but the target y is None."
-            )
-        check_labels(y)
-        source: Source
-        if is_images(X):
-            source = as_source(X, check=self.on_bad_image == "raise")
-            check_consistent_length(source, y)
-            y = column_or_1d(y, warn=True)
-        else:
-            _get_feature_names(X)  # refuses names of mixed types
-            X, y = check_X_y(
-                as_rows(X),
-                y,
-                dtype=np.float32,
-                ensure_min_samples=2,
-                force_writeable=True,
-                estimator=self,
-            )
-            source = FeatureRows(X)
-        check_classification_targets(y)
-        used = np.ones(len(source), dtype=bool)
-        if self.on_bad_image == "skip":
-            used = find_readable(source, Processes.of(self.distributed))
-        if not used.all():
-            source = Subset(source, np.flatnonzero(used))
-        classes, codes = encode_labels(np.asarray(y)[used])
-        gone = np.setdiff1d(np.asarray(y), classes)
-        if len(gone):
-            warnings.warn(
-                f"No image of {len(gone)} classes can be read; they are never "
-                f"predicted: {', '.join(map(str, gone[:10]))}.",
-                SkippedImageWarning,
-                stacklevel=4,
-            )
-        if len(classes) < 2:
-            only = np.asarray(classes)[:1].tolist()
-            raise ValueError(
-                f"{name} needs samples of at least 2 classes, but the data contains "
-                f"only one class: {only[0]!r}."
-            )
-        return source, classes, codes, used
 
     def _prepare(
         self, source: Source, runtime: Runtime
@@ -317,7 +251,7 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
 
     def _probabilities(self, X: Any) -> Iterator[Tensor]:
         """Class probabilities of one batch after the other."""
-        source = self._check_predict(X)
+        source = check_new_data(self, X)
         module: Any = self.net_.module_
         runtime = Runtime.of(self)
         forward: nn.Module = module
@@ -357,38 +291,6 @@ class BaseClassifier(SavedAsFile, ClassifierMixin, ClassifierParameters, BaseEst
         """
         codes = [proba.argmax(dim=1).numpy() for proba in self._probabilities(X)]
         return self.classes_[np.concatenate(codes)]
-
-    def _check_predict(self, X: Any) -> Source:
-        check_is_fitted(self)
-        embed, name = self.net_.module_.embed, type(self).__name__
-        on_features = isinstance(embed, nn.Identity)
-        if is_images(X) == on_features and (on_features or np.ndim(X) == 2):
-            fitted, given = ("2-D features", "images")[:: 1 if on_features else -1]
-            if getattr(self, "_is_raw", False):
-                fitted = "RawInputs"
-            raise ValueError(
-                f"This {name} was fitted on {fitted}, but X holds {given}. One image "
-                "of a set is X[:1], with all its dimensions."
-            )
-        if on_features:
-            rows = validate_data(self, as_rows(X), reset=False, dtype=np.float32)
-            return FeatureRows(rows)
-        source = as_source(X, check=False)  # reading names what is missing
-        if source.is_raw != self._is_raw:
-            fitted, given = ("RawInputs", "images")[:: 1 if self._is_raw else -1]
-            raise ValueError(
-                f"This {name} was fitted on {fitted}, but X holds {given}."
-            )
-        if None not in (source.item_shape, self.input_shape_) and (
-            source.item_shape != self.input_shape_
-        ):
-            raise ValueError(
-                f"X holds samples of shape {source.item_shape}, but {name} was fitted "
-                f"on samples of shape {self.input_shape_}. Resize them, or fit and "
-                "predict on file paths, which may have any size."
-            )
-        sized: Source = embed.sized(source)
-        return sized
 
     def __sklearn_is_fitted__(self) -> bool:
         return "net_" in vars(self)

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..base import BaseClassifier
+from ..input_checks import check_new_data
 from ..inputs import Source, Subset
 from ..pipelines import take_apart
 from ..training.device import Runtime, seeded
@@ -277,7 +278,7 @@ def _features_of(
 ) -> dict[str, NDArray[np.float32]]:
     """Features of some samples, by the backbone before and after fine-tuning."""
     runtime = Runtime.of(estimator)
-    source: Source = Subset(estimator._check_predict(X), rows)
+    source: Source = Subset(check_new_data(estimator, X), rows)
     tuned = estimator.net_.module_.embed
     after = forward_all(tuned, source, runtime, "after").numpy()
     # Where X holds features, fine-tuning is of the head.

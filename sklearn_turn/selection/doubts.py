@@ -71,8 +71,8 @@ def warn_of_unknown_classes(
     _warn(
         f"{len(unknown)} of {len(classes)} classes are never predicted, so that all "
         f"their labels are flagged, right or wrong: {', '.join(named)}. Look at them "
-        "yourself, train the classifier for longer, or use noise_filter='gmm', which "
-        "keeps samples of every class."
+        "yourself, train the classifier for longer, or use GMMNoiseFilter "
+        "(noise_filter='gmm'), which keeps samples of every class."
     )
 
 

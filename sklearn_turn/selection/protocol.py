@@ -28,6 +28,11 @@ has them:
   the rate found before training is told at later cleansings, unless the filter, not
   told, then finds a higher one. An ``offset_`` not above 0 spares it that second fit.
 
+An estimator that predicts, transforms or scores as well says that it is a filter by
+declaring ``evidence``. One that finds no clean label at all is refused where only
+clean ones are trained on; with ``label_correction="hard"`` all labels are then trained
+on as given, with a warning.
+
 A filter of one's own, by the votes of each sample's neighbours:
 
 >>> import numpy as np
@@ -74,11 +79,12 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 from ..exceptions import CleansingWarning
+from .result_checks import SUM_TOLERANCE, check_result
 from .verified import verified_codes
 
 EVIDENCE = ("losses", "log_proba", "features")
-# Log-probabilities in half precision sum to one only about this well.
-_SUM_TOLERANCE = 0.01
+# Methods of other kinds of estimators.
+_OF_OTHERS = ("predict", "fit_predict", "transform", "score_samples")
 
 
 def make_filter(noise_filter: Any, tau: float | None) -> Any:
@@ -135,8 +141,9 @@ def check_noise_filter(noise_filter: Any, y: NDArray[Any] | None = None) -> None
     Raises
     ------
     TypeError
-        If it is a class, has no ``fit``, cannot be cloned, or is a classifier or
-        another estimator with ``predict`` (one that declares ``evidence`` may have it).
+        If it is a class, has no ``fit``, cannot be cloned, or is another kind of
+        estimator, which predicts, transforms or scores (one that declares ``evidence``
+        may do so).
     ValueError
         If its ``evidence`` is none of those that exist, a parameter is out of range,
         or ``verified_labels`` do not fit ``y``.
@@ -152,11 +159,13 @@ def check_noise_filter(noise_filter: Any, y: NDArray[Any] | None = None) -> None
             f"{noise_filter!r} is no noise filter: it has no fit(evidence, y). Use "
             "'gmm', 'channel' or an estimator such as GMMNoiseFilter()."
         )
-    if hasattr(noise_filter, "predict") and not hasattr(noise_filter, "evidence"):
+    others = [method for method in _OF_OTHERS if hasattr(noise_filter, method)]
+    if others and not hasattr(noise_filter, "evidence"):
         raise TypeError(
-            f"{name} has predict, so it looks like a classifier and not like a noise "
-            "filter, whose fit(evidence, y) sets clean_mask_ and clean_proba_. If it "
-            f"is one, declare it with a class attribute: evidence = 'losses'."
+            f"{name} has {others[0]}, so it looks like a classifier, a transformer or "
+            "a detector, and not like a noise filter, whose fit(evidence, y) sets "
+            "clean_mask_ and clean_proba_. If it is one, declare it with a class "
+            "attribute: evidence = 'losses'."
         )
     if evidence_of(noise_filter) not in EVIDENCE:
         raise ValueError(
@@ -222,20 +231,14 @@ def fit_filter(
     # They are the caller's own, and training goes on with them.
     fitted.fit(_read_only(asked), _read_only(y))
     name, n = type(fitted).__name__, len(y)
-    _check_attribute(fitted, "clean_mask_", (n,), np.bool_)
-    _check_attribute(fitted, "clean_proba_", (n,), np.floating)
-    _check_probabilities(fitted, "clean_proba_")
-    if hasattr(fitted, "suggested_labels_"):
-        _check_attribute(fitted, "suggested_labels_", (n,))
-    if hasattr(fitted, "label_proba_") and "log_proba" in evidence:
-        shape = evidence["log_proba"].shape
-        _check_attribute(fitted, "label_proba_", shape, np.floating)
-        _check_probabilities(fitted, "label_proba_")
+    check_result(fitted, n, evidence.get("log_proba"))
     if not fitted.clean_mask_.any() and not needs_clean:
         warnings.warn(
-            f"{name} selected none of the {len(y)} labels as clean: what the features "
-            "say of the labels is little better than chance. Use the input size the "
-            "backbone was trained for, another backbone, or more samples.",
+            f"{name} selected none of the {len(y)} labels as clean: its threshold is "
+            "too high, or what it is shown says little more of the labels than chance. "
+            "Lower the threshold, or use the input size the backbone was trained for, "
+            "another backbone, or more samples. Hard label correction trains on all "
+            "labels as they are given.",
             CleansingWarning,
             stacklevel=3,
         )
@@ -259,42 +262,6 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _check_attribute(
-    fitted: Any, attribute: str, shape: tuple[int, ...], dtype: type = np.generic
-) -> None:
-    name = type(fitted).__name__
-    wanted = f"an ndarray of shape {shape}" + (
-        "" if dtype is np.generic else f" and dtype {dtype.__name__}"
-    )
-    if not hasattr(fitted, attribute):
-        raise TypeError(
-            f"{name}.fit did not set {attribute}, as a noise filter must: {wanted}, "
-            "one entry per sample."
-        )
-    value = getattr(fitted, attribute)
-    if not isinstance(value, np.ndarray):
-        found = f"a {type(value).__name__}"
-    elif value.shape != shape or not np.issubdtype(value.dtype, dtype):
-        found = f"of shape {value.shape} and dtype {value.dtype}"
-    else:
-        return
-    raise ValueError(
-        f"{name}.{attribute} must be {wanted}, one entry per sample; it is {found}."
-    )
-
-
-def _check_probabilities(fitted: Any, attribute: str) -> None:
-    proba = getattr(fitted, attribute)
-    outside = ~((proba >= -1e-6) & (proba <= 1 + 1e-6))  # True for NaN as well
-    if outside.any():
-        first = np.argwhere(outside)[0].tolist()
-        raise ValueError(
-            f"{type(fitted).__name__}.{attribute} must hold probabilities in [0, 1], "
-            f"but {outside.sum()} of {outside.size} values are not, the first at index "
-            f"{', '.join(map(str, first))}: {proba[tuple(first)]}."
-        )
 
 
 def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]:
@@ -329,9 +296,9 @@ def check_log_proba(log_proba: ArrayLike, n_classes: int) -> NDArray[np.float64]
         "If training diverged, lower the learning rate.",
     )
     remedy = "Pass np.log(proba) or scipy.special.log_softmax(logits, axis=1)."
-    positive = (checked > _SUM_TOLERANCE).any(axis=1)
+    positive = (checked > SUM_TOLERANCE).any(axis=1)
     _refuse_rows(positive, "contain positive values", remedy)
-    off = np.abs(np.exp(logsumexp(checked, axis=1)) - 1.0) > _SUM_TOLERANCE
+    off = np.abs(np.exp(logsumexp(checked, axis=1)) - 1.0) > SUM_TOLERANCE
     _refuse_rows(off, "belong to probabilities that do not sum to one", remedy)
     return checked
 

@@ -194,6 +194,13 @@ class Cleansing(RandomOrder):
 
     def select(self, net: Any, dataset: Any) -> NDArray[np.intp]:
         """Clean samples, balanced over classes; all of them in the warm-up."""
+        root, _ = root_and_rows(dataset, self.given_)
+        if self.label_correction and not isinstance(root, Labelled):
+            raise TypeError(
+                f"label_correction={self.label_correction!r} needs batches that tell "
+                f"which samples they hold, which {type(root).__name__} does not give. "
+                "Train on sklearn_turn.training.Labelled(source, y)."
+            )
         if self._warms_up(net):
             if self.label_correction:
                 net.targets_ = None  # of a fit that failed
@@ -265,12 +272,6 @@ class Cleansing(RandomOrder):
                 raise diverged(net, "lr")
             if self.refine_ is not None:
                 self.evidence_ = self.refine_(self.evidence_)
-        if self.label_correction and not isinstance(root, Labelled):
-            raise TypeError(
-                f"label_correction={self.label_correction!r} needs batches that tell "
-                f"which samples they hold, which {type(root).__name__} does not give. "
-                "Train on sklearn_turn.training.Labelled(source, y)."
-            )
         # Of several processes one decides, lest they differ by a rounding error.
         decided, targets = processes_of(net).first(
             "labels", lambda: self._decide(y, rows)

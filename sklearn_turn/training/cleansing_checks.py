@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import (
 
 from ..labels import sorted_classes
 from ..selection.protocol import check_noise_filter, evidence_of
-from .evidence import check_in_order
+from .evidence import check_gives_features, check_in_order
 from .net import Net
 
 _LEGAL = {
@@ -89,6 +89,9 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
                 f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
                 "'losses' follow from 'log_proba', where that is given."
             )
+    is_asked = cleansing.every_epoch or evidence is None
+    if is_asked and (cleansing.refine or evidence_of(noise_filter) == "features"):
+        check_gives_features(net.module_)
     if evidence is not None and cleansing.warmup_epochs:
         raise ValueError(
             f"first_evidence has no effect with warmup_epochs="

@@ -52,14 +52,8 @@ def collect_evidence(
     ValueError
         If the net's outputs are not probabilities, or it gives no features.
     """
-    if "features" in wanted and not (
-        hasattr(net.module_, "embed") and hasattr(net.module_, "classify")
-    ):
-        raise ValueError(
-            f"The noise filter wants features, but {type(net.module_).__name__} has no "
-            "embed(x) and classify(features). Define them, or use a filter of losses "
-            "or log-probabilities."
-        )
+    if "features" in wanted:
+        check_gives_features(net.module_)
 
     def step(batch: Any) -> dict[str, Tensor]:
         x, y = Batch.of(batch)[:2]
@@ -97,6 +91,16 @@ def collect_evidence(
     }
     evidence["predicted"] = predicted
     return evidence, y
+
+
+def check_gives_features(module: Any) -> None:
+    """Raise if a module cannot be asked for features."""
+    if not (hasattr(module, "embed") and hasattr(module, "classify")):
+        raise ValueError(
+            f"The noise filter wants features, but {type(module).__name__} has no "
+            "embed(x) and classify(features). Define them, or use a filter of losses "
+            "or log-probabilities."
+        )
 
 
 def check_in_order(options: Mapping[str, Any], place: str) -> None:

@@ -12,14 +12,16 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_turn import (
     GMMNoiseFilter,
     NoiseChannelFilter,
     NoiseFilteredClassifier,
 )
+from sklearn_turn.exceptions import CleansingWarning
 from sklearn_turn.selection import CORESNoiseFilter, FINENoiseFilter
 from sklearn_turn.selection.protocol import (
     check_log_proba,
@@ -155,6 +157,9 @@ class Votes(ClassifierMixin, Neighbors):
         (ChangesItsParameter(), TypeError, "ChangesItsParameter cannot be cloned"),
         (LogisticRegression(), TypeError, "LogisticRegression has predict.*classifier"),
         (make_pipeline(LogisticRegression()), TypeError, "Pipeline has predict"),
+        (StandardScaler(), TypeError, "StandardScaler has transform.*transformer"),
+        (LocalOutlierFactor(), TypeError, "LocalOutlierFactor has fit_predict"),
+        (KernelDensity(), TypeError, "KernelDensity has score_samples"),
         (Recorder("loss"), ValueError, "Recorder.evidence is 'loss'.*'log_proba'"),
         (GMMNoiseFilter(tau=2), ValueError, "The 'tau' parameter of GMMNoiseFilter"),
     ],
@@ -252,6 +257,24 @@ def test_a_wrong_suggestion_is_told_by_its_name(case):
     evidence = {"losses": np.ones((4, 1)), "log_proba": np.log(THIRDS)}
     with pytest.raises(ValueError, match=f"Suggests.{attribute} must.*{message}"):
         fit_filter(Suggests(**{attribute: value}), evidence, np.array([0, 1, 0, 2]))
+
+
+def test_probabilities_of_the_classes_sum_to_one():
+    evidence = {"losses": np.ones((4, 1)), "log_proba": np.log(THIRDS)}
+    codes = np.array([0, 1, 0, 2])
+    none = np.vstack([THIRDS[:2], np.zeros((2, 3))])
+    told = "rows of Suggests.label_proba_ must sum to one, but 2 of 4.*sample 2 is 0"
+    with pytest.raises(ValueError, match=told):
+        fit_filter(Suggests(label_proba_=none), evidence, codes)
+    half = THIRDS.astype(np.float16)  # 0.3333 * 3
+    assert fit_filter(Suggests(label_proba_=half), evidence, codes)
+
+
+def test_nothing_selected_where_labels_are_corrected_is_warned_of():
+    evidence = {"losses": np.ones((4, 1))}
+    told = "Fixed selected none of the 4.*threshold is too high.*as they are given"
+    with pytest.warns(CleansingWarning, match=told):
+        fit_filter(Fixed(~YES, HALF), evidence, np.arange(4) % 2, needs_clean=False)
 
 
 class InPlace(BaseEstimator):

@@ -12,6 +12,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
@@ -759,6 +760,28 @@ def test_correction_needs_batches_that_tell_their_samples(numbered):
     )
     with pytest.raises(TypeError, match="Labelled"):
         net.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "options, error, match",
+    [
+        ({"noise_filter": Wants("features")}, ValueError, "Linear has no embed"),
+        ({"label_correction": "hard"}, TypeError, "Labelled"),
+        ({"noise_filter": StandardScaler()}, TypeError, "has transform"),
+    ],
+    ids=["features", "correction", "no filter"],
+)
+def test_what_cannot_be_is_refused_before_the_warm_up(options, error, match, numbered):
+    net = Net(
+        nn.Linear,
+        module__in_features=3,
+        module__out_features=3,
+        max_epochs=3,
+        callbacks=[Cleansing(warmup_epochs=2, **options)],
+    )
+    with pytest.raises(error, match=match):
+        net.fit(*numbered)
+    assert "train_loss" not in [key for row in net.history for key in row]
 
 
 def test_classes_that_are_too_few_for_the_codes(numbered):

@@ -214,6 +214,15 @@ class TestClaims:
         assert found.rows[0][-2:] == ["1 of 30", "–"]
         assert "| LP-CE: 30.0 |" in claims.report(results)
 
+    def test_one_that_is_above_turn_refutes_it_without_plain_fine_tuning(
+        self, tmp_path
+    ):
+        write(tmp_path, CELL, 0.9)
+        write(tmp_path, replace(CELL, method="TURN"), 0.3)
+        found = claims.best_of_all(Results("smoke", tmp_path / "cells"), "TURN")
+        assert found.verdicts == [claims.FAILS]
+        assert found.rows[0][-2:] == ["1 of 30", claims.FAILS]
+
     def test_turn_and_others_are_compared_on_the_seeds_of_both(self, tmp_path):
         write(tmp_path, replace(CELL, method="TURN"), 0.69)
         write(tmp_path, replace(CELL, method="FFT-CE"), 0.5)
@@ -294,7 +303,12 @@ class TestClaims:
         write(tmp_path, other, 0.5, cpu_seconds=100.0, **passes)
         found = claims.cheaper(Results("smoke", tmp_path / "cells"))
         assert found.verdicts == [verdict]
-        assert found.rows[0][4:6] == [f"{seconds / 100:.3f}", "0.100"]
+        assert found.rows[0][5:7] == [f"{seconds / 100:.3f}", "0.100"]
+        # Of the default the paper says nothing.
+        write(tmp_path, replace(CELL, method="TURN"), 0.5, cpu_seconds=40.0)
+        found = claims.cheaper(Results("smoke", tmp_path / "cells"))
+        assert found.verdicts == [verdict]
+        assert found.rows[1][3:6] == ["TURN", "FFT-UNICON", "0.400"]
 
     def test_times_of_different_machines_are_not_compared(self, tmp_path):
         machine = {"gpu": "a wheel", "processor": "abacus"}

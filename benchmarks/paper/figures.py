@@ -165,7 +165,8 @@ def figure3d(results: Results, path: Path) -> str:
         ax.grid(color="0.9")
         if any(seconds.values()):
             ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    header = ["method", "accuracy (%)", "seconds", "relative to UNICON"]
+    header = ["method", "accuracy (%)"]
+    header += ["seconds (without a GPU, of all cores)", "relative to UNICON"]
     text = (
         f"In the paper TURN takes {published.TIME_OF_UNICON} of UNICON's time. Times "
         "are compared where one machine measured both, in one precision."

@@ -143,7 +143,7 @@ class Results:
     def seconds(self, cell: Cell) -> float | None:
         """Mean time of training; without a GPU, of all cores together.
 
-        Other load on the machine takes nothing of that.
+        Other load on the machine takes nothing of that, but makes each second do less.
         """
         on_gpu = any(r["machine"]["gpu"] for r in self.of(cell))
         return self.mean(cell, "seconds" if on_gpu else "cpu_seconds")

@@ -44,7 +44,7 @@ def table1(results: Results) -> str:
     header = [
         "method",
         "accuracy (%)",
-        "seconds",
+        "seconds (without a GPU, of all cores)",
         "relative",
         "paper, relative",
         "forward passes",

@@ -25,6 +25,8 @@ from .parts import Part
 from .peers import PeerNet
 
 _N_FOLDS = 5
+# So much more may be wrong than is found before it is said.
+_UNSURE = 0.1
 
 
 @with_parameters
@@ -104,8 +106,22 @@ class CoTeaching(JointClassifier):
     def _estimate(self, task: Task) -> float:
         loss = {"criterion": GCELoss}
         evidence = OutOfFoldEvidence(task, self, loss, _N_FOLDS).first()
-        found = NoiseChannelFilter().fit(evidence["log_proba"], task.labels)
-        return found.noise_rate_
+        with warnings.catch_warnings():
+            # It speaks of flags; all that counts here is the rate.
+            warnings.simplefilter("ignore", CleansingWarning)
+            found = NoiseChannelFilter().fit(evidence["log_proba"], task.labels)
+        rate, (low, high) = found.noise_rate_, found.noise_rate_interval_
+        if high - rate > _UNSURE:
+            warnings.warn(
+                f"By noise_rate='auto' {rate:.0%} of the labels are wrong, and that is "
+                f"the share of each batch that is forgotten, but {low:.0%} to "
+                f"{high:.0%} may be wrong by what is predicted: there are too few "
+                "samples, or too poor predictions, to tell. Give the noise_rate, if "
+                "you know it.",
+                CleansingWarning,
+                stacklevel=6,
+            )
+        return rate
 
 
 class CoTeachingTraining(JointTraining):

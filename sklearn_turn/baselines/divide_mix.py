@@ -20,6 +20,7 @@ from ..constructor import (
     with_parameters,
 )
 from ..selection import GMMNoiseFilter
+from ..selection.lowest import lowest_of_each_class
 from ..selection.protocol import fit_filter
 from ..task import Task
 from ..training.batches import Batch
@@ -77,7 +78,8 @@ class DivideMix(JointClassifier):
     clean_proba_ : ndarray of shape (n_samples,), float64
         Mean w of both networks at the last division.
     clean_mask_ : ndarray of shape (n_samples,), bool
-        Where the mean w is greater than ``tau``.
+        Where the mean w is greater than ``tau``; of a class without such a label, the
+        one of the lowest loss.
     losses_ : ndarray of shape (n_samples,), float64
         Cross-entropy of each given label at the last division, by the mean prediction.
     suggested_labels_ : ndarray of shape (n_samples,)
@@ -187,7 +189,12 @@ class DivideMixTraining(JointTraining):
         w = np.stack([division.clean_proba_ for division in divisions], axis=1)
         self.w_ = torch.from_numpy(w).float().to(net.device)
         mean = w.mean(axis=1)
-        self.select(net, mean > self.filter.tau, mean, found)
+        clean = mean > self.filter.tau
+        # As of each division, which warns of it.
+        lost = np.bincount(self.codes[clean], minlength=self.n_classes) == 0
+        losses = found["losses"][:, 0]
+        clean |= lowest_of_each_class(losses, self.codes, lost.astype(np.intp))
+        self.select(net, clean, mean, found)
         # Network 0 learns from the division by network 1, and the reverse.
         return [
             part

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -49,7 +51,7 @@ class ELRPlus(JointClassifier):
     elr_lambda : float >= 0, default=7.0
         λ. Published are 7 for CIFAR-100, and 3 for CIFAR-10 and Clothing1M; in short
         training 7 did better with few classes as well, as in ``loss="elr"``.
-    elr_beta : float in [0, 1], default=0.9
+    elr_beta : float in [0, 1), default=0.9
         b. Published are 0.9 for CIFAR-100, and 0.7 for CIFAR-10 and Clothing1M.
     alpha : float >= 0, default=1.0
         Of mixing; 0 mixes nothing.
@@ -109,7 +111,9 @@ class ELRPlus(JointClassifier):
     scores_only = True  # see sklearn_turn.selection.protocol
 
     elr_lambda: float = parameter(default=7.0, legal=[NOT_NEGATIVE])
-    elr_beta: float = parameter(default=0.9, legal=[SHARE])
+    elr_beta: float = parameter(
+        default=0.9, legal=[Interval(Real, 0, 1, closed="left")]
+    )
     alpha: float = parameter(default=1.0, legal=[NOT_NEGATIVE])
     ema: float | None = parameter(default=None, legal=[SHARE, None])
     lp_warmup_epochs: int = parameter(default=0, legal=[COUNT])

@@ -284,8 +284,8 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
 
     def _warn_if_small(self, sizes: Ints) -> None:
         small = np.flatnonzero(sizes < self.min_samples)
-        remedy = "Lower min_samples of GMMNoiseFilter"
-        remedy += ", or use its scope='global'." if self.scope == "class" else "."
+        remedy = "A GMMNoiseFilter may have a lower min_samples"
+        remedy += ", or scope='global'." if self.scope == "class" else "."
         if len(small):
             warnings.warn(
                 f"{len(small)} of {len(sizes)} classes have fewer than min_samples="
@@ -339,11 +339,16 @@ class GMMNoiseFilter(TransformerMixin, BaseEstimator):
         quota[short] = floor[short]
         finite = np.where(np.isfinite(losses), losses, np.nan)
         clean = clean | lowest_of_each_class(finite, codes, quota)
+        wanted = (
+            f"fewer samples than min_kept={self.min_kept} asks for"
+            if self.min_kept
+            else "no sample"
+        )
         warnings.warn(
-            f"{len(short)} of {len(sizes)} classes kept fewer samples than min_kept="
-            f"{self.min_kept} asks for: {self._counts(short, kept, sizes)}. Their "
-            "lowest-loss samples were kept instead. Lower tau, or train the probe "
-            "longer, if this happens often.",
+            f"{len(short)} of {len(sizes)} classes kept {wanted}: "
+            f"{self._counts(short, kept, sizes)}. Those most likely to be clean were "
+            "kept instead. Lower the threshold, or train for longer before labels are "
+            "filtered, if this happens often.",
             CleansingWarning,
             stacklevel=3,
         )

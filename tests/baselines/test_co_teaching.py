@@ -108,6 +108,18 @@ def test_estimates_the_noise_rate(rate, wide):
     assert clf.score(wide.X, wide.y_true) > 0.95
 
 
+def test_a_rate_that_is_not_known_is_warned_of(wide):
+    """Of few samples about every rate explains the labels."""
+    few, y = wide.X[:48], wide.y[:48]
+    with pytest.warns(
+        CleansingWarning, match="By noise_rate='auto' 0%.*Give the noise"
+    ):
+        clf = CoTeaching(random_state=0, lp_epochs=4).fit(few, y)
+    assert clf.history_[-1]["forget_rate"] < 0.01
+    told = CoTeaching(noise_rate=0.25, random_state=0, lp_epochs=4)
+    told.fit(few, y)  # is silent
+
+
 def test_a_low_rate_counts_in_small_batches_too():
     rule = CoTeachingTraining(labels_only(CODES), 0.05, 0)
     rule.epoch_ = 1

@@ -74,13 +74,14 @@ def test_an_empty_selection_keeps_the_lowest_loss_of_each_class_and_warns():
     rule = rule_of(tau=1.0)
     rule.epoch_ = 2
     each = two_opinions()
-    with pytest.warns(CleansingWarning, match="4 of 4 classes kept fewer"):
+    with pytest.warns(CleansingWarning, match="4 of 4 classes kept no sample"):
         labelled, unlabelled, *_ = rule.parts(told(each), None)
     lowest = [
         min(np.flatnonzero(c == CODES), key=lambda i: each[i, 1]) for c in range(4)
     ]
     assert_array_equal(labelled.rows, sorted(lowest))
     assert len(unlabelled.rows) == 36
+    assert_array_equal(np.bincount(CODES[rule.selection_.clean_mask]), 1)
 
 
 @pytest.mark.parametrize("k", [0, 1])

@@ -472,9 +472,9 @@ def test_parameters_out_of_range(parameter):
 
 def test_what_helps_with_few_samples():
     losses, y = _column([0.1, 0.2, 0.3, 2.0, 2.1]), [0, 0, 0, 1, 1]
-    with pytest.warns(CleansingWarning, match="or use its scope='global'"):
+    with pytest.warns(CleansingWarning, match="lower min_samples, or scope='global'"):
         GMMNoiseFilter().fit(losses, y)
-    with pytest.warns(CleansingWarning, match="Lower min_samples of GMMNoiseFilter.$"):
+    with pytest.warns(CleansingWarning, match="may have a lower min_samples.$"):
         GMMNoiseFilter(scope="global").fit(losses, y)
 
 

@@ -88,7 +88,8 @@ def report(results: Results) -> str:
         "the column others says; without plain fine-tuning among them it can only be "
         "refuted. Learning rates are the defaults, which were set by what they did to "
         "TURN, unless `real_noise` names others. That more epochs add nothing can be "
-        f"refuted; within chance is all that speaks for it.{_CHOSEN_ON.get(results.size, '')}\n",
+        "refuted; within chance is all that speaks for it."
+        f"{_CHOSEN_ON.get(results.size, '')}\n",
         markdown(["", "claim", "verdict"], verdicts),
     ]
     for i, claim in enumerate(claims):

@@ -111,7 +111,8 @@ def save(
     """Write ``results/name.json`` and ``results/name.md``, and print the latter."""
     RESULTS.mkdir(exist_ok=True)
     payload = {"machine": machine(), **payload}
-    (RESULTS / f"{name}.json").write_text(json.dumps(payload, indent=1) + "\n")
+    text = json.dumps(_with_null(payload), indent=1, allow_nan=False)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
     described = ", ".join(f"{k} {v}" for k, v in payload["machine"].items() if v)
     (RESULTS / f"{name}.md").write_text(f"{markdown}\n\nMachine: {described}.\n")
     if show:
@@ -122,3 +123,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Render a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _with_null(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _with_null(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_null(entry) for entry in value]
+    return None if isinstance(value, float) and value != value else value

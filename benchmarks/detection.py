@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import tempfile
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.common import save, table
+from benchmarks.data import unpacked
+from benchmarks.methods import FEATURES
 from sklearn_turn import FeatureExtractor, TURNClassifier, noise
 from sklearn_turn.baselines import LinearProbing
 from sklearn_turn.metrics import label_issue_ranking_scores, label_issue_scores
@@ -57,7 +57,9 @@ class Cifar:
             rows = list(csv.DictReader(file))
         train = [row for row in rows if row["split"] == "train"][:n_train]
         test = [row for row in rows if row["split"] == "test"][:n_test]
-        extract = FeatureExtractor(BACKBONE, pretrained=folder / WEIGHTS)
+        extract = FeatureExtractor(
+            BACKBONE, pretrained=folder / WEIGHTS, memory=FEATURES
+        )
         start = time.perf_counter()
         paths = [str(root / row["path"]) for row in train + test]
         features = extract.fit_transform(paths)
@@ -97,11 +99,7 @@ class Cifar:
 
 def cifar_of(folder: Path, n_train: int) -> Cifar:
     """Features of so many training images and of 1,500 test images."""
-    with tempfile.TemporaryDirectory() as unzipped:
-        with zipfile.ZipFile(folder / "cifar10n.zip") as zipped:
-            zipped.extractall(unzipped)
-        root = next(Path(unzipped).rglob("labels.csv")).parent
-        return Cifar(folder, root, n_train, 1500)
+    return Cifar(folder, unpacked(folder), n_train, 1500)
 
 
 class ManyClasses:

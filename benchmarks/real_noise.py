@@ -110,15 +110,20 @@ def report(size: str) -> str:
                 continue
             tried = sorted({c.rate or 0.0 for c in found if c.path.exists()})
             names = ", ".join(f"{rate:g}" if rate else "default" for rate in tried)
+            dates = {r["machine"]["date"] for r in best}
+            measured = " to ".join(sorted({min(dates), max(dates)}))
+            kinds = sorted({r.get("dtype") or "not noted" for r in best})
             rate = best[0]["rate"]
             used = "default" if rate is None else f"{rate:g}"
             used += f" of {names}" if len(tried) > 1 else ""
             used = "–" if method.startswith("LP") else used
-            rows.append([method, len(best), *cells_of_row(best), used])
+            row = [method, len(best), *cells_of_row(best), used]
+            rows.append([*row, measured, ", ".join(kinds)])
             machines |= {r["machine"]["gpu"] or r["machine"]["processor"] for r in best}
         if rows:
             text.append(f"\n## {backbone}, {noise}\n")
-            text.append(table(["method", "seeds", *COLUMNS, "learning rate"], rows))
+            header = ["method", "seeds", *COLUMNS, "learning rate", "date", "precision"]
+            text.append(table(header, rows))
     text.append(f"\nMachines: {', '.join(sorted(machines))}.")
     return "\n".join(text)
 

@@ -33,8 +33,11 @@ class CORES(JointClassifier):
     .. math:: -\log p_y - β \sum_k ρ_k (-\log p_k),
 
     which makes predictions confident, and so right and wrong labels tell apart. β is
-    0 during warm-up, then rises to ``beta``. From there on, before each epoch, labels
-    less probable than labels are on average are left out (:class:`CORESNoiseFilter`).
+    0 during warm-up, then rises to ``beta``. From there on, before each epoch, only
+    labels are trained on that are more probable than labels are on average
+    (:class:`CORESNoiseFilter`),
+
+    .. math:: -\log p_y \le \frac{1}{C} \sum_k -\log p_k.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ class CORES(JointClassifier):
     Published: β is 0 for 10 of 100 epochs and rises to 2 over 30; here for
     ``lp_warmup_epochs`` or ``fft_warmup_epochs``, and over the same 30 %. Published,
     sieving begins 30 epochs after the start; here when β has risen, and the last epoch
-    is sieved in any case. The published code sieves each batch as it is
+    is sieved in any case: of five epochs of fine-tuning, two of which warm up, no other
+    one. The published code sieves each batch as it is
     augmented; here all samples once per epoch, without augmentation. It divides the
     learning rate by 1 + β, to make up for the larger loss; Adam is indifferent to the
     scale of a loss, so that is left out: lower ``fft_lr`` with "sgd".

@@ -23,10 +23,15 @@ from .peers import PeerNet
 class FINE(JointClassifier):
     r"""Select samples by the eigenvectors of their class, and train on these.
 
-    A label is clean when the sample's features are aligned with the main direction of
-    its class, by a mixture of two Gaussians of the alignment
-    (:class:`FINENoiseFilter`). After warm-up only these are learned, by cross-entropy:
-    the same on frozen features, selected anew before each epoch of fine-tuning.
+    With v_c the first eigenvector of the features z of class c, a sample scores
+
+    .. math:: s_i = a_i |a_i|, \qquad a_i = \langle v_{y_i}, z_i / |z_i| \rangle,
+
+    and its label is clean when, in a mixture of two Gaussians of the scores of its
+    class, the posterior of the higher one exceeds ``zeta`` (:class:`FINENoiseFilter`,
+    which says how this departs from the paper). After warm-up only these are learned,
+    by cross-entropy: the same on frozen features, selected anew before each epoch of
+    fine-tuning.
 
     Parameters
     ----------

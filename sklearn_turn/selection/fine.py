@@ -36,7 +36,8 @@ class FINENoiseFilter(BaseEstimator):
     standardize : bool, default=True
         Shift and scale each feature to mean 0 and variance 1 first, as they are when
         every class counts alike. Features of a pre-trained backbone have a large mean
-        in common, which else is the main direction of every class. The paper does not.
+        in common, which else is the main direction of every class: the paper's code has
+        features of networks trained from scratch, and leaves them as they are.
 
     Attributes
     ----------
@@ -61,7 +62,9 @@ class FINENoiseFilter(BaseEstimator):
     stays. A class whose samples lie around the mean of all points nowhere, and most of
     its right labels may be flagged; of a single class nothing can be told. A class with
     fewer than 10 samples carries no mixture and is kept whole, as is one whose samples
-    all score alike; see :class:`GMMNoiseFilter`.
+    all score alike; see :class:`GMMNoiseFilter`, which scales the scores of a class to
+    [0, 1], where the published mixture takes them as they are, and lets no posterior
+    fall where the score rises.
 
     References
     ----------

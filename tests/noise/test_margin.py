@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from sklearn_turn.noise import pmd
+from sklearn_turn.noise import pmd, transition_matrix
 
 TAU = {
     1: lambda d: -0.5 * d**2 + 0.5,
@@ -70,6 +70,24 @@ def test_flips_diminish_with_the_margin(kind):
     measured = (y_noisy != y).reshape(3, -1).mean(axis=1)
     tau = np.array([TAU[kind](d) for d in (0.02, 0.4, 0.8)])
     np.testing.assert_allclose(measured, 0.2 * tau / tau.mean(), atol=0.012)
+
+
+@KINDS
+def test_the_measured_transition_matrix(kind):
+    n, n_classes = 20_000, 6
+    proba = _predictions(n)
+    y = proba.argmax(axis=1)
+    rivals, chance = _one_by_one(proba, y, 0.35, kind)
+    expected = np.zeros((n_classes, n_classes))
+    for own, rival, p in zip(y, rivals, chance, strict=True):
+        expected[own, own] += 1 - p
+        expected[own, rival] += p
+    expected /= np.bincount(y)[:, None]
+    measured = transition_matrix(y, pmd(proba, y, 0.35, kind=kind, random_state=0))
+    # Four standard errors of a share among the fewest of a class.
+    np.testing.assert_allclose(
+        measured, expected, atol=2 / np.sqrt(np.bincount(y).min())
+    )
 
 
 def test_sure_predictions_leave_too_few_to_flip():

@@ -244,7 +244,8 @@ def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
         body = []
         for r in [r for r in records if r["set"] == name]:
             mean = {
-                key: float(np.mean([run[key] for run in r["runs"]]))
+                # None is no number, as JSON has it.
+                key: np.array([run[key] for run in r["runs"]], dtype=float).mean()
                 for key in (*COLUMNS, "wrong")
             }
             cells = [

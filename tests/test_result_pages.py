@@ -58,6 +58,14 @@ def test_reports_say_what_their_results_say(name):
     assert (RESULTS / f"{name}.md").read_text("utf-8").startswith(text)
 
 
+def test_results_are_json_that_every_reader_takes():
+    """Python would also read NaN, which others do not know."""
+    found = []
+    for path in RESULTS.rglob("*.json"):
+        json.loads(path.read_text("utf-8"), parse_constant=found.append)
+        assert not found, f"{path} holds {found[0]}"
+
+
 class TestDirectives:
     @pytest.fixture
     def reports(self, monkeypatch):

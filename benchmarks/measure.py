@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 from skorch.callbacks import Callback
 
 from benchmarks.common import Passes, counted_passes, machine, peak_memory_mb
@@ -17,6 +16,7 @@ from benchmarks.data import Data, load
 from benchmarks.methods import FEATURES, make
 from sklearn_turn import FeatureExtractor
 from sklearn_turn.inputs import FeatureRows, Source, as_source
+from sklearn_turn.metrics import label_issue_ranking_scores
 from sklearn_turn.training.device import Runtime
 from sklearn_turn.training.inference import batches_of
 
@@ -184,8 +184,10 @@ def _detection(model: Any, data: Data) -> dict[str, float]:
         if flagged.any():
             found["precision"] = float(wrong[flagged].mean())
         found["recall"] = float(flagged[wrong].mean())
-        quality = -model.clean_proba_
-        found["average_precision"] = float(average_precision_score(wrong, quality))
+        found |= label_issue_ranking_scores(wrong, model.clean_proba_)
+    rate = getattr(getattr(model, "noise_filter_", None), "noise_rate_", None)
+    if rate is not None:
+        found["estimated_rate"] = float(rate)
     if hasattr(model, "suggested_labels_"):
         right = model.suggested_labels_ == data.y_clean
         found["suggested_right"] = float(right.mean())

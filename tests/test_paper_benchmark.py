@@ -239,7 +239,10 @@ class TestMeasure:
             clean_mask_=np.ones(4, bool), clean_proba_=np.array([1, 0.9, 0.9, 0.85])
         )
         found = measure._detection(model, images)
-        assert found == {"flagged": 0.0, "recall": 0.0, "average_precision": 1.0}
+        ranks = {"average_precision": 1.0, "auroc": 1.0, "best_f1": 1.0}
+        assert found == {"flagged": 0.0, "recall": 0.0, **ranks}
+        model.noise_filter_ = SimpleNamespace(noise_rate_=0.1)
+        assert measure._detection(model, images)["estimated_rate"] == 0.1
         model.cleansing = None  # then it did not look
         assert measure._detection(model, images) == {}
 

@@ -80,7 +80,9 @@ def measure(data: Cifar, seeds: int) -> list[dict[str, Any]]:
 
 def report(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
     def mean(record: dict[str, Any], key: str) -> float:
-        return float(np.mean([run[key] for run in record["runs"]]))
+        # None is no number, as JSON has it.
+        runs = np.array([run[key] for run in record["runs"]], dtype=float)
+        return float(runs.mean())
 
     body = [
         [

@@ -149,7 +149,7 @@ def work(cell: Cell, folder: Path, root: Path = FOLDER) -> None:
         if not ours or path.exists():
             return
         try:
-            result = json.dumps(measure(cell, folder), indent=1, default=_plain)
+            result = strict_json(measure(cell, folder))
         except Exception:
             traceback.print_exc()
             sys.exit(1)
@@ -226,6 +226,13 @@ def on_same_draws(
     """Pairs of results of the same images and labels."""
     known = {draw_of(result): result for result in others}
     return [(r, known[draw_of(r)]) for r in ones if draw_of(r) in known]
+
+
+def strict_json(payload: Any) -> str:
+    """JSON that every reader takes: null for numbers that are not finite."""
+    text = json.dumps(payload, default=_plain)
+    plain = json.loads(text, parse_constant=lambda name: None)
+    return json.dumps(plain, indent=1, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

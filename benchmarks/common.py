@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import resource
@@ -23,6 +22,7 @@ import timm
 import torch
 
 import sklearn_turn
+from benchmarks.cells import strict_json
 from sklearn_turn.backbones import Embedder
 
 RESULTS = Path(__file__).parent / "results"
@@ -111,7 +111,7 @@ def save(
     """Write ``results/name.json`` and ``results/name.md``, and print the latter."""
     RESULTS.mkdir(exist_ok=True)
     payload = {"machine": machine(), **payload}
-    text = json.dumps(_with_null(payload), indent=1, allow_nan=False)
+    text = strict_json(payload)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     described = ", ".join(f"{k} {v}" for k, v in payload["machine"].items() if v)
     (RESULTS / f"{name}.md").write_text(f"{markdown}\n\nMachine: {described}.\n")
@@ -123,12 +123,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Render a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def _with_null(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _with_null(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_null(entry) for entry in value]
-    return None if isinstance(value, float) and value != value else value

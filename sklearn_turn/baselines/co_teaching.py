@@ -106,10 +106,7 @@ class CoTeaching(JointClassifier):
     def _estimate(self, task: Task) -> float:
         loss = {"criterion": GCELoss}
         evidence = OutOfFoldEvidence(task, self, loss, _N_FOLDS).first()
-        with warnings.catch_warnings():
-            # It speaks of flags; all that counts here is the rate.
-            warnings.simplefilter("ignore", CleansingWarning)
-            found = NoiseChannelFilter().fit(evidence["log_proba"], task.labels)
+        found = NoiseChannelFilter().fit(evidence["log_proba"], task.labels)
         rate, (low, high) = found.noise_rate_, found.noise_rate_interval_
         if high - rate > _UNSURE:
             warnings.warn(

@@ -79,7 +79,7 @@ class DivideMix(JointClassifier):
         Mean w of both networks at the last division.
     clean_mask_ : ndarray of shape (n_samples,), bool
         Where the mean w is greater than ``tau``; of a class without such a label, the
-        one of the lowest loss.
+        best one that a network learned from.
     losses_ : ndarray of shape (n_samples,), float64
         Cross-entropy of each given label at the last division, by the mean prediction.
     suggested_labels_ : ndarray of shape (n_samples,)
@@ -190,10 +190,11 @@ class DivideMixTraining(JointTraining):
         self.w_ = torch.from_numpy(w).float().to(net.device)
         mean = w.mean(axis=1)
         clean = mean > self.filter.tau
-        # As of each division, which warns of it.
+        # Either network learns from some label of every class.
         lost = np.bincount(self.codes[clean], minlength=self.n_classes) == 0
-        losses = found["losses"][:, 0]
-        clean |= lowest_of_each_class(losses, self.codes, lost.astype(np.intp))
+        learned = divisions[0].clean_mask_ | divisions[1].clean_mask_
+        best_first = np.where(learned, -mean, np.nan)
+        clean |= lowest_of_each_class(best_first, self.codes, lost.astype(np.intp))
         self.select(net, clean, mean, found)
         # Network 0 learns from the division by network 1, and the reverse.
         return [

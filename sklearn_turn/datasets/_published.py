@@ -130,6 +130,9 @@ class Published:
     def _check_files(self, root: Path, paths: Paths, partial: bool) -> Any:
         """Which paths to keep: what is there, or all or an error."""
         there = present(paths)
+        # Names may be written in more ways than one, and folders be hidden.
+        for i in np.flatnonzero(~there):
+            there[i] = os.path.isfile(paths[i])
         if there.all():
             return slice(None)  # copies nothing
         if partial and there.any():
@@ -158,7 +161,7 @@ def _files(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file()}
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return set()
 
 

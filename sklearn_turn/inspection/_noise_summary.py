@@ -84,7 +84,7 @@ class NoiseSummary:
             )
         if self.noise_rate >= 0.01:
             lines.append(
-                "there may be more: mistakes that depend on the image, as people make "
+                "there may be more: mistakes that depend on the sample, as people make "
                 "them, are partly learned by models"
             )
         if self.agreement is not None:

@@ -6,7 +6,7 @@ probability that each given label is right). ``y`` holds the labels as the user 
 them. The class attribute ``evidence`` names what ``fit`` is to be given:
 
 - ``"losses"``, the default: the cross-entropy of each given label in nats,
-  (n_samples, 1);
+  (n_samples, 1); a filter that predicts, transforms or scores as well has to say so;
 - ``"log_proba"``: log-probabilities of all classes, (n_samples, n_classes), columns in
   the order of the sorted classes;
 - ``"features"``: what the classifier's last layer sees, (n_samples, width).
@@ -17,8 +17,8 @@ has them:
 - ``suggested_labels_``, (n_samples,), labels out of those in ``y``: what each label
   should be. Else labels that are not clean give way to the classifier's prediction.
 - ``label_proba_``, float, (n_samples, n_classes), columns as those of ``"log_proba"``:
-  the probability of each true class, for ``label_correction``. Else it is
-  mixed from label and prediction by ``clean_proba_``.
+  the probability of each true class, for ``label_correction``; rows sum to one. Else
+  it is mixed from label and prediction by ``clean_proba_``.
 - ``tau``: how probable a class must be to be trained on, with
   ``label_correction="hard"``; 0.5 without it.
 - ``scores_only``: True where ``clean_proba_`` ranks the labels but is no probability,
@@ -28,10 +28,9 @@ has them:
   the rate found before training is told at later cleansings, unless the filter, not
   told, then finds a higher one. An ``offset_`` not above 0 spares it that second fit.
 
-An estimator that predicts, transforms or scores as well says that it is a filter by
-declaring ``evidence``. One that finds no clean label at all is refused where only
-clean ones are trained on; with ``label_correction="hard"`` all labels are then trained
-on as given, with a warning.
+A filter that finds no clean label at all is refused where only clean ones are trained
+on. Where labels are corrected a warning says so, and all are trained on: "hard" as
+they are given, "soft" as they are mixed.
 
 A filter of one's own, by the votes of each sample's neighbours:
 
@@ -84,7 +83,7 @@ from .verified import verified_codes
 
 EVIDENCE = ("losses", "log_proba", "features")
 # Methods of other kinds of estimators.
-_OF_OTHERS = ("predict", "fit_predict", "transform", "score_samples")
+_OF_OTHERS = ("predict", "fit_predict", "transform", "fit_transform", "score_samples")
 
 
 def make_filter(noise_filter: Any, tau: float | None) -> Any:
@@ -222,9 +221,9 @@ def fit_filter(
     TypeError
         If ``fit`` sets no ``clean_mask_`` or no ``clean_proba_``.
     ValueError
-        If the mask is not bool, the probabilities are missing or outside [0, 1],
-        what the filter set has another shape than the protocol says, or nothing is
-        selected as clean.
+        If the mask is not bool, the probabilities are outside [0, 1], or do not sum to
+        one over the classes, what the filter set has another shape than the protocol
+        says, or nothing is selected as clean.
     """
     asked = evidence[evidence_of(noise_filter)]
     fitted = clone(noise_filter)
@@ -237,8 +236,8 @@ def fit_filter(
             f"{name} selected none of the {len(y)} labels as clean: its threshold is "
             "too high, or what it is shown says little more of the labels than chance. "
             "Lower the threshold, or use the input size the backbone was trained for, "
-            "another backbone, or more samples. Hard label correction trains on all "
-            "labels as they are given.",
+            "another backbone, or more samples. Hard correction leaves all labels as "
+            "they are given.",
             CleansingWarning,
             stacklevel=3,
         )

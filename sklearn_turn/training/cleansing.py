@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from skorch.utils import is_dataset
 
 from ..exceptions import CleansingWarning
 from ..labels import sorted_classes
@@ -179,7 +180,9 @@ class Cleansing(RandomOrder):
         self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
         self.filter_ = make_filter(self.noise_filter, None)
-        check_cleansing(self, self.filter_, net, y)
+        # Beside a dataset, y is what a train_split is stratified by.
+        labels = getattr(X, "y", None) if is_dataset(X) else y
+        check_cleansing(self, self.filter_, net, labels)
         self.classes_ = sorted_classes(self.classes)
         super().on_train_begin(net, **kwargs)
         # A part of another dataset, whose rest is not ours.

@@ -50,7 +50,8 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
     given = {name: getattr(cleansing, name) for name in _LEGAL}
     caller = type(cleansing).__name__
     validate_parameter_constraints(_LEGAL, given, caller_name=caller)
-    y = y.cpu() if isinstance(y, torch.Tensor) else y
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().long()  # NumPy lacks some kinds of floats
     labels = None if y is None else np.ravel(y)
     if labels is not None and any(isinstance(x, str | bytes) for x in labels[:1]):
         raise TypeError(
@@ -58,9 +59,9 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
             "classes, codes = np.unique(y, return_inverse=True), train on codes, and "
             "pass classes to Cleansing."
         )
-    if labels is not None:
-        codes = labels.astype(np.intp)
-        labels = decoded(codes, sorted_classes(cleansing.classes))
+    classes = sorted_classes(cleansing.classes)
+    if labels is not None and len(labels):
+        labels = decoded(labels.astype(np.intp), classes)
     check_noise_filter(noise_filter, labels)
     accelerator = getattr(net, "accelerator", None)
     if getattr(accelerator, "num_processes", 1) > 1:
@@ -89,7 +90,7 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
                 f"first_evidence lacks {', '.join(map(repr, sorted(lacking)))}; "
                 "'losses' follow from 'log_proba', where that is given."
             )
-    is_asked = cleansing.every_epoch or evidence is None
+    is_asked = evidence is None or (cleansing.every_epoch and net.max_epochs > 1)
     if is_asked and (cleansing.refine or evidence_of(noise_filter) == "features"):
         check_gives_features(net.module_)
     if evidence is not None and cleansing.warmup_epochs:

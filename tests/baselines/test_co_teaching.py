@@ -120,6 +120,16 @@ def test_a_rate_that_is_not_known_is_warned_of(wide):
     told.fit(few, y)  # is silent
 
 
+def test_a_class_that_is_never_predicted_counts_as_wrong_and_is_warned_of():
+    """Its features are those of another class."""
+    rng = np.random.RandomState(0)
+    y = np.arange(600) % 4
+    X = 6 * np.eye(8)[np.where(y == 3, 0, y)] + rng.normal(size=(600, 8))
+    y[(y == 3) & (rng.rand(600) < 0.6)] = 0
+    with pytest.warns(CleansingWarning, match="never predicted|have another label"):
+        CoTeaching(random_state=0, lp_epochs=5).fit(X, y)
+
+
 def test_a_low_rate_counts_in_small_batches_too():
     rule = CoTeachingTraining(labels_only(CODES), 0.05, 0)
     rule.epoch_ = 1

@@ -81,7 +81,13 @@ def test_an_empty_selection_keeps_the_lowest_loss_of_each_class_and_warns():
     ]
     assert_array_equal(labelled.rows, sorted(lowest))
     assert len(unlabelled.rows) == 36
-    assert_array_equal(np.bincount(CODES[rule.selection_.clean_mask]), 1)
+    # One of what either network learns from.
+    kept = np.flatnonzero(rule.selection_.clean_mask)
+    other = [
+        min(np.flatnonzero(c == CODES), key=lambda i: each[i, 0]) for c in range(4)
+    ]
+    assert_array_equal(np.bincount(CODES[kept]), 1)
+    assert {*kept} <= {*lowest, *other}
 
 
 @pytest.mark.parametrize("k", [0, 1])

@@ -309,22 +309,40 @@ def test_each_of_many_files_is_looked_for_by_one_listing(webvision, monkeypatch)
     listed = "".join(f"{name} 0\n" for name in names)
     (webvision / "info/train_filelist_google.txt").write_text(listed)
     monkeypatch.setitem(_webvision._COUNTS, ("mini", "train"), 3000)
+    looked = []
+    real = os.path.isfile
+    monkeypatch.setattr(
+        _published.os.path, "isfile", lambda p: looked.append(p) or real(p)
+    )
     assert len(load_webvision(webvision).data) == 3000
+    assert not looked
     (webvision / names[17]).unlink()
     with pytest.raises(
         FileNotFoundError, match=r"1 of 3000 images, the first.*17\.jpg"
     ):
         load_webvision(webvision)
-    monkeypatch.setattr(_published.os.path, "isfile", None)
+    assert looked == [str(webvision / names[17])], "what a listing lacks is confirmed"
     folders = []
 
     def files_of(folder):
         folders.append(folder)
         return {os.path.basename(name) for name in names[:-2]}
 
+    looked.clear()
+    for name in names[-2:]:
+        (webvision / name).unlink()
+
     monkeypatch.setattr(_published, "_files", files_of)
     assert len(load_webvision(webvision, partial=True).data) == 2998
-    assert len(folders) == 1
+    assert len(folders) == 1 and len(looked) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_looked_into(webvision, monkeypatch):
+    def hidden(folder):
+        raise PermissionError(folder)
+
+    monkeypatch.setattr(_published.os, "scandir", hidden)
+    assert len(load_webvision(webvision, partial=True).data)
 
 
 def test_links_to_nowhere_and_folders_are_no_images(webvision):

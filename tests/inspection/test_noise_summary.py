@@ -147,7 +147,7 @@ def test_printed(found):
     assert text.splitlines()[0].endswith("of 39 labels look wrong")
     rate = 100 * (1 - found.clean_proba_[:39].mean())
     assert f"estimated share of wrong labels: {rate:.1f}% (" in text
-    assert "there may be more: mistakes that depend on the image" in text
+    assert "there may be more: mistakes that depend on the sample" in text
     first = noise_summary(found).confused_pairs.iloc[0]
     arrow = f"  {first['given_label']} -> {first['suggested_label']}: "
     assert f"{arrow}{first['n_samples']}\n" in text

@@ -808,6 +808,54 @@ def test_what_does_not_fit_the_labels_is_refused_before_the_warm_up(
     assert not net.history
 
 
+def test_labels_are_those_of_a_dataset_where_there_is_one(numbered):
+    """Beside one, y is what a train_split is stratified by."""
+    X, y = numbered
+    whole = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    split = ValidSplit(5, stratified=True)
+    cleansing = Cleansing(warmup_epochs=1, classes=["a", "b", "c"])
+    net = spy_net(max_epochs=2, callbacks=[cleansing], train_split=split)
+    net.fit(whole, np.arange(len(y)) % 5)
+    assert len(cleansing.clean_masks_) == 1
+    told = Cleansing(NoiseChannelFilter(verified_labels=[0]), warmup_epochs=1)
+    net = Net(
+        nn.Linear,
+        module__in_features=2,
+        module__out_features=3,
+        max_epochs=2,
+        callbacks=[told],
+    )
+    rows = FeatureRows(torch.from_numpy(X[:, 1:]))
+    with pytest.raises(ValueError, match=r"shape \(1,\)"):
+        net.fit(Labelled(rows, y), None)
+    assert "train_loss" not in [key for row in net.history for key in row]
+
+
+def test_one_epoch_on_features_that_are_known_needs_no_embed(numbered):
+    X, y = numbered
+    known = {"features": X, "losses": np.ones((len(y), 1))}
+
+    class Keeps(Fixed):
+        evidence = "features"
+
+    keeps = Keeps(np.ones(len(y), dtype=bool))
+    cleansing = at_once(keeps, first_evidence=known, balance=None)
+    net = spy_net(max_epochs=1, callbacks=[cleansing])
+    net.fit(X, y)
+
+
+def test_labels_in_a_precision_that_numpy_lacks():
+    X = torch.randn(60, 2, generator=torch.manual_seed(0)).bfloat16()
+    net = NeuralNetBinaryClassifier(
+        nn.Linear(2, 1, dtype=torch.bfloat16),
+        train_split=None,
+        max_epochs=2,
+        callbacks=[Cleansing(warmup_epochs=1)],
+        verbose=0,
+    )
+    net.fit(X, (X[:, 0] > 0).bfloat16())
+
+
 def test_verified_labels_are_those_of_the_classes(numbered):
     X, y = numbered
     names = np.array(["ant", "bee", "cow"])

@@ -36,7 +36,7 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
         What its ``noise_filter`` stands for.
     net : skorch net
     y : array-like of shape (n_samples,), default=None
-        Given labels, where they are not in the data set.
+        Given labels, where they are known before an epoch asks for them.
 
     Raises
     ------

@@ -197,8 +197,8 @@ class Cleansing(RandomOrder):
 
     def select(self, net: Any, dataset: Any) -> NDArray[np.intp]:
         """Clean samples, balanced over classes; all of them in the warm-up."""
-        root, _ = root_and_rows(dataset, self.given_)
-        if self.label_correction and not isinstance(root, Labelled):
+        root = root_and_rows(dataset, self.given_)[0] if self.label_correction else None
+        if root is not None and not isinstance(root, Labelled):
             raise TypeError(
                 f"label_correction={self.label_correction!r} needs batches that tell "
                 f"which samples they hold, which {type(root).__name__} does not give. "

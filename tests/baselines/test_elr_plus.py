@@ -158,3 +158,8 @@ def test_networks_are_not_brought_back_in_place_of_averages(params, wide):
     clf = ELRPlus(**{params: {"callbacks": [callback], "train_split": split}})
     with pytest.raises(ValueError, match=f"{params} holds Checkpoint with load_best"):
         clf.fit(wide.X, wide.y)
+
+
+def test_targets_that_never_move_are_refused(wide):
+    with pytest.raises(ValueError, match="'elr_beta' parameter of ELRPlus"):
+        ELRPlus(elr_beta=1.0).fit(wide.X, wide.y)

@@ -12,6 +12,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -159,6 +160,7 @@ class Votes(ClassifierMixin, Neighbors):
         (make_pipeline(LogisticRegression()), TypeError, "Pipeline has predict"),
         (StandardScaler(), TypeError, "StandardScaler has transform.*transformer"),
         (LocalOutlierFactor(), TypeError, "LocalOutlierFactor has fit_predict"),
+        (TSNE(), TypeError, "TSNE has fit_transform"),
         (KernelDensity(), TypeError, "KernelDensity has score_samples"),
         (Recorder("loss"), ValueError, "Recorder.evidence is 'loss'.*'log_proba'"),
         (GMMNoiseFilter(tau=2), ValueError, "The 'tau' parameter of GMMNoiseFilter"),

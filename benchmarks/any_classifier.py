@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import save, table
-from benchmarks.detection import BACKBONE, Cifar, cifar_of
+from benchmarks.label_sets import BACKBONE, Cifar, cifar_of
 from sklearn_turn import NoiseFilteredClassifier
 from sklearn_turn.metrics import label_issue_scores
 

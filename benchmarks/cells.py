@@ -47,7 +47,7 @@ class Cell:
     options : tuple of (str, object)
         Parameters of the method that differ from its own.
     observed : str or None
-        What is noted besides: "embedding".
+        What is noted besides: "embedding" or "detection".
     """
 
     size: str

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch.callbacks import Callback
+from torch.nn.functional import cross_entropy
 
 from benchmarks.common import Passes, counted_passes, machine, peak_memory_mb
 from benchmarks.data import Data, load
 from benchmarks.methods import FEATURES, make
 from sklearn_turn import FeatureExtractor
+from sklearn_turn.input_checks import check_new_data
 from sklearn_turn.inputs import FeatureRows, Source, as_source
 from sklearn_turn.metrics import label_issue_ranking_scores
 from sklearn_turn.training.device import Runtime
-from sklearn_turn.training.inference import batches_of
+from sklearn_turn.training.inference import batches_of, forward_all
 
 if TYPE_CHECKING:
     from benchmarks.cells import Cell
@@ -73,7 +75,7 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
         "training_passes": passes.training / n,
         **_peak_memory(),
         **_detection(model, data),
-        **(_embedding(model, data, cell.seed) if cell.observed == "embedding" else {}),
+        **(_OBSERVED[cell.observed](model, data, cell.seed) if cell.observed else {}),
         "history": model.history_,
         "parameters": _parameters(model),
         "probe_criterion": _probe_criterion(model),
@@ -222,3 +224,38 @@ def _embedding(model: Any, data: Data, seed: int) -> dict[str, Any]:
             },
         }
     }
+
+
+def _detectors(model: Any, data: Data, seed: int) -> dict[str, Any]:
+    """Ways to find wrong labels, on features and losses of the fine-tuned network."""
+    from benchmarks.detectors import Observed, detect  # needs cleanlab
+
+    module, runtime = model.net_.module_, Runtime.of(model)
+    X, X_test = (
+        forward_all(module.embed, check_new_data(model, images), runtime)
+        for images in (data.X, data.X_test)
+    )
+    y, y_true, y_test = (
+        np.searchsorted(model.classes_, labels)
+        for labels in (data.y, data.y_clean, data.y_test)
+    )
+    with torch.inference_mode():
+        logits = module.eval().classify(X.to(runtime.device)).double().cpu()
+    own = {
+        "flags": ~model.clean_mask_,
+        "quality": model.clean_proba_ - 1e-9 * model.losses_,  # ties by loss
+        "noise_rate": model.noise_filter_.noise_rate_,
+    }
+    seen = Observed(
+        X=X.numpy(),
+        y=y,
+        losses=cross_entropy(logits, torch.from_numpy(y), reduction="none").numpy(),
+        y_true=y_true,
+        X_test=X_test.numpy(),
+        y_test=y_test,
+        found={"TURNClassifier()": own},
+    )
+    return {"detection": detect(seen, seed)}
+
+
+_OBSERVED = {"embedding": _embedding, "detection": _detectors}

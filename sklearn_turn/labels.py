@@ -216,6 +216,35 @@ def sorted_classes(classes: ArrayLike | None) -> NDArray[Any] | None:
     return labels
 
 
+def decoded(codes: NDArray[np.intp], classes: NDArray[Any] | None) -> NDArray[Any]:
+    """Labels that codes stand for, themselves if nobody said which.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,), int
+    classes : ndarray of shape (n_classes,) or None
+        As :func:`sorted_classes` returns them.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If there are more codes than classes.
+    """
+    if classes is None:
+        return codes
+    if codes.max() >= len(classes):
+        raise ValueError(
+            f"The dataset has the code {codes.max()}, but classes are {len(classes)}: "
+            "pass every label that codes stand for, sorted."
+        )
+    labels: NDArray[Any] = classes[codes]
+    return labels
+
+
 def log_frequencies(y: NDArray[np.intp], n_classes: int) -> NDArray[np.float64] | None:
     """Logarithms of the classes' shares of the labels, where these are very unequal.
 

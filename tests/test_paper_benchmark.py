@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from paper_support import CELL, result, write
+from sklearn.metrics import average_precision_score
 
-from benchmarks import cells, data, measure, methods
+from benchmarks import cells, data, detectors, measure, methods
 from benchmarks.cells import Cell, finished, run, work
 from benchmarks.common import counted_passes
 from benchmarks.paper import plans, published
@@ -276,6 +277,39 @@ class TestMeasure:
         assert n_points == 600
         for text in found["points"].values():
             assert len(text.split()) == 2 * n_points
+
+    def test_ways_to_find_wrong_labels_ask_the_fitted_network(
+        self, monkeypatch, tmp_path
+    ):
+        said = {}
+
+        def cleanlab(proba, y):  # which may not be installed
+            said["labels"] = y
+            return {"flags": np.zeros(len(y), bool), "quality": proba[:, 0]}
+
+        monkeypatch.setattr(detectors, "_cleanlab", cleanlab)
+        cell = replace(FITTED, observed="detection")
+        measured = measure.measure(cell, tmp_path)
+        images = data.load(tmp_path, "smoke", cell.noise, 0, "digits")
+        model = methods.make("TURN, paper", "letters", tmp_path, "digits")
+        model.set_params(random_state=0, lp_epochs=3, fft_epochs=2)
+        model.fit(images.X, images.y)
+        wrong = images.y != images.y_clean
+        given = np.searchsorted(model.classes_, images.y)
+        np.testing.assert_array_equal(said["labels"], given)
+        confidence = model.predict_proba(images.X)[np.arange(len(given)), given]
+        by_rank = average_precision_score(wrong, -confidence)
+        found = measured["detection"]
+        assert found["small loss, rate known"]["average_precision"] == pytest.approx(
+            by_rank, abs=1e-6
+        )
+        own = found["TURNClassifier()"]
+        for key in ("precision", "recall"):
+            assert own[key] == pytest.approx(measured[key])
+        assert own["flagged"] == pytest.approx(100 * measured["flagged"])
+        assert own["noise_rate"] == measured["estimated_rate"]
+        # A probe on what was kept, on features of the network that was fine-tuned.
+        assert own["accuracy"] == pytest.approx(100 * measured["accuracy"], abs=15)
 
     def test_official_splits(self, monkeypatch, tmp_path):
         """The data of the full size, a few images of each."""

@@ -58,6 +58,12 @@ def test_reports_say_what_their_results_say(name):
     assert (RESULTS / f"{name}.md").read_text("utf-8").startswith(text)
 
 
+def test_the_report_after_fine_tuning_says_what_its_cells_say():
+    module = importlib.import_module("benchmarks.detection")
+    written = (RESULTS / "detection_tuned.md").read_text("utf-8")
+    assert written == module.report_tuned() + "\n"
+
+
 def test_results_are_json_that_every_reader_takes():
     """Python would also read NaN, which others do not know."""
     found = []

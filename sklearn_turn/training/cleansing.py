@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from skorch.utils import is_dataset
 
 from ..exceptions import CleansingWarning
-from ..labels import sorted_classes
+from ..labels import decoded, sorted_classes
 from ..progress import tell
 from ..selection import draw_balanced
 from ..selection.correction import suggested_codes, trained_labels
@@ -26,7 +26,7 @@ from ..selection.protocol import (
     with_noise_rate,
 )
 from .batches import Labelled, RandomOrder, processes_of, root_and_rows
-from .cleansing_checks import check_cleansing, decoded
+from .cleansing_checks import check_cleansing
 from .evidence import Evidence, collect_evidence, completed, labels_of
 from .net import diverged
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 
-from ..labels import sorted_classes
+from ..labels import decoded, sorted_classes
 from ..selection.protocol import check_noise_filter, evidence_of
 from .evidence import check_gives_features, check_in_order
 from .net import Net
@@ -109,22 +108,3 @@ def check_cleansing(cleansing: Any, noise_filter: Any, net: Any, y: Any = None) 
             "both, as one filter found them."
         )
     check_in_order(net.get_params(deep=False), type(net).__name__)
-
-
-def decoded(codes: NDArray[np.intp], classes: NDArray[Any] | None) -> NDArray[Any]:
-    """Labels that codes stand for, themselves if nobody said which.
-
-    Raises
-    ------
-    ValueError
-        If there are more codes than classes.
-    """
-    if classes is None:
-        return codes
-    if codes.max() >= len(classes):
-        raise ValueError(
-            f"The dataset has the code {codes.max()}, but classes are {len(classes)}: "
-            "pass every label that codes stand for, sorted."
-        )
-    labels: NDArray[Any] = classes[codes]
-    return labels

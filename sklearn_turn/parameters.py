@@ -202,13 +202,13 @@ class FineTuneParameters:
     fft_layer_decay : float in (0, 1], default=None
         Learning rate of each layer relative to the next one, so that early layers
         change less; 0.75 is usual for ViTs. None is one rate for all. Needs a timm
-        backbone.
+        backbone. Groups of ``optimizer__param_groups`` with a rate keep theirs.
     fft_batch_size : int, default=None
         None is 64, or down to 16 for fewer than 3072 samples: with few steps
         fine-tuning would not get far.
     fft_lr_warmup : float in [0, 1), default=0.1
         Share of fine-tuning over which the learning rate rises; nothing where that is
-        less than a step.
+        one step or less.
     freeze_batch_norm : bool, default=True
         BatchNorm layers keep the statistics of the pre-training and use them while
         fine-tuning: the batches of a small clean subset estimate them poorly. No

@@ -15,6 +15,17 @@ from torch import Tensor, nn
 from .embedder import Embedder
 from .transforms import BatchTransform
 
+# What may be a setting of a layer. No tensors: layers also leave results on themselves.
+_DATA = (
+    *(bool, int, float, str, type(None), np.generic, np.ndarray),
+    *(list, tuple, set, frozenset, dict),
+)
+# What decides no features, or is described apart.
+_NO_SETTINGS = {
+    *("training", "fused_attn", "grad_checkpointing"),
+    *("pretrained_cfg", "default_cfg", "feature_info"),
+}
+
 
 def describe(embed: Embedder) -> dict[str, Any]:
     """All that is known to decide features: weights, layers, preprocessing, precision.
@@ -48,15 +59,31 @@ def _hash_of(text: str) -> str:
 
 
 def _settings(backbone: nn.Module) -> list[tuple[str, str, Any]]:
-    """Plain attributes of all layers, such as the number of a padding token."""
+    """Attributes of all layers that are data, such as a list of tokens to ignore."""
     return [
-        (layer, name, value)
+        (layer, name, _plain(value))
         for layer, module in backbone.named_modules()
         for name, value in sorted(vars(module).items())
-        if isinstance(value, (bool, int, float, str, type(None)))
-        and name != "training"
-        and not name.startswith("_")
+        if isinstance(value, _DATA) and name not in _NO_SETTINGS and name[0] != "_"
     ]
+
+
+def _plain(value: Any, depth: int = 8) -> Any:
+    """Data in terms that print alike when it is equal; other objects as their type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        content = hashlib.sha256(value.tobytes()).hexdigest()
+        return str(value.dtype), value.shape, None if value.dtype.hasobject else content
+    if not isinstance(value, _DATA) or not depth:
+        return type(value).__qualname__
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth - 1) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(repr(_plain(item, depth - 1)) for item in value)
+    if isinstance(value, dict):
+        return sorted((str(k), repr(_plain(v, depth - 1))) for k, v in value.items())
+    return value
 
 
 @torch.no_grad()

@@ -100,7 +100,13 @@ def load_backbone(
         config, recipe = dict(getattr(module, "pretrained_cfg", None) or {}), DEFAULT
         if is_path(pretrained):
             load_checkpoint(module, pretrained)  # type: ignore[arg-type]
-    size = input_size or recipe.input_size or config.get("input_size", (3, 224, 224))[2]
+    height, width = config.get("input_size", (3, 224, 224))[1:]
+    if not (input_size or recipe.input_size) and height != width:
+        raise ValueError(
+            f"The backbone was trained on {height} x {width} pixels, and is given "
+            "squares here. Set input_size to their side."
+        )
+    size = input_size or recipe.input_size or width
     module = module.eval()
     return Backbone(
         module=module,

@@ -22,9 +22,9 @@ _LONGEST = 16
 class BatchTransform(nn.Module):
     """Resize, crop, augment (when training) and normalise a batch on its device.
 
-    Evaluation follows :func:`timm.data.create_transform`: the shorter side, or both
-    sides, are resized to ``input_size / crop_pct``, the centre is cropped, mean and
-    standard deviation applied.
+    Evaluation follows :func:`timm.data.create_transform`: the shorter side, the longer
+    one or both are resized to ``input_size / crop_pct``, the centre is cropped, mean
+    and standard deviation applied.
 
     Parameters
     ----------
@@ -37,13 +37,14 @@ class BatchTransform(nn.Module):
     augment : callable or None
         Applied to float batches of shape (n, 3, input_size, input_size) in [0, 1]
         when the module is in training mode.
-    crop_mode : {"center", "squash"}
-        Whether resizing keeps proportions, or makes the image a square.
+    crop_mode : {"center", "squash", "border"}
+        Whether resizing keeps proportions, makes the image a square, or keeps
+        proportions and the whole image, beside borders of the mean.
 
     Raises
     ------
     ValueError
-        For another interpolation.
+        For another interpolation or mode.
     """
 
     mean: Tensor
@@ -64,6 +65,11 @@ class BatchTransform(nn.Module):
             raise ValueError(
                 f"interpolation must be one of {', '.join(map(repr, _MODES))}, not "
                 f"{interpolation!r}. Change it in the backbone's pretrained_cfg."
+            )
+        if crop_mode not in ("center", "squash", "border"):
+            raise ValueError(
+                f"crop_mode must be 'center', 'squash' or 'border', not {crop_mode!r}. "
+                "Change it in the backbone's pretrained_cfg."
             )
         self.crop_mode = crop_mode
         self.input_size = input_size
@@ -109,18 +115,17 @@ class BatchTransform(nn.Module):
         if self.crop_mode == "center":
             batch = _without_far_ends(batch)
         batch = self._resize(batch)
+        # Scaled after it: timm too resizes 8-bit images to 8 bits.
+        if self.crop_mode == "border":
+            border = (255 * self.mean).round() / 255  # of 8 bits, too
+            return tvf.center_crop(_scaled(batch) - border, [self.input_size]) + border
         if batch.shape[-2:] != (self.input_size, self.input_size):
             batch = tvf.center_crop(batch, [self.input_size])
-        # Scaled last: timm too resizes 8-bit images to 8 bits.
-        return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
+        return _scaled(batch)
 
     def _resize(self, batch: Tensor) -> Tensor:
-        sides, short = batch.shape[-2:], min(batch.shape[-2:])
-        if self.crop_mode == "squash":
-            size = (self.resized, self.resized)
-        else:
-            height, width = (int(self.resized * side / short) for side in sides)
-            size = (height, width)
+        sides = batch.shape[-2:]
+        size = self._resized(*sides)
         if size == tuple(sides):
             return batch
         # torch's own function: torchvision's rounds in another way on some CPUs.
@@ -134,10 +139,23 @@ class BatchTransform(nn.Module):
             batch = self._interpolate(batch.float(), step).round().clamp(0, 255)
         return batch.to(torch.uint8)
 
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if self.crop_mode == "squash":
+            return self.resized, self.resized
+        if self.crop_mode == "border":
+            ratio = max(height, width) / self.resized
+            return max(1, round(height / ratio)), max(1, round(width / ratio))
+        short = min(height, width)
+        return int(self.resized * height / short), int(self.resized * width / short)
+
     def _interpolate(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
         mode = _MODES[self.interpolation]
         antialias = self.interpolation != "nearest"
         return nn.functional.interpolate(batch, size, mode=mode, antialias=antialias)
+
+
+def _scaled(batch: Tensor) -> Tensor:
+    return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
 
 
 def _without_far_ends(batch: Tensor) -> Tensor:

@@ -203,6 +203,8 @@ def _to_source(X: Any) -> Source:
     if hasattr(X, "columns"):
         _check_is_table(X)
     _check_is_set(X)
+    if _is_part_of_source(X):
+        return _to_source(X.dataset)[np.asarray(X.indices, dtype=np.intp)]
     if isinstance(X, torch.utils.data.Dataset) or _is_hf(X, "Dataset"):
         return DatasetImages(X)
     first = _first(X)
@@ -223,6 +225,14 @@ def _to_source(X: Any) -> Source:
             f"shape {array.shape} and type {array.dtype}."
         )
     return ArrayImages(array)
+
+
+def _is_part_of_source(X: Any) -> bool:
+    """Whether torch's ``Subset`` or ``random_split`` made it of a source."""
+    root = X
+    while isinstance(root, torch.utils.data.Subset):
+        root = root.dataset
+    return root is not X and isinstance(root, Source)
 
 
 def _first(X: Any) -> Any:

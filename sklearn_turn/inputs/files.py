@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -106,24 +108,31 @@ class PILImages(DecodedImages):
         image = self.images[index]
         if not isinstance(image, Image.Image):
             raise TypeError(f"expected a PIL image, got {type(image).__name__}")
-        name = _file_of(image)
-        if name is None:
+        file = _own_file(image)
+        if file is None:
             return pil_to_tensor(image)
-        # Not read yet. Its open file is shared with loader processes, position and
-        # all; each reads one of its own.
-        with open(name, "rb") as file, Image.open(file) as own:
+        with file, Image.open(file) as own:
             own.seek(image.tell())
             return pil_to_tensor(own)
 
 
-def _file_of(image: Any) -> str | None:
-    """File an image is still to be read from; None if its name is another's now."""
-    try:
-        opened = os.fstat(image.fp.fileno())
-        is_same = os.path.samestat(opened, os.stat(image.filename))
-    except (AttributeError, OSError, TypeError, ValueError):
+def _own_file(image: Any) -> Any:
+    """What an image is still to be read from, opened once more; None if it was read.
+
+    Its own open file is shared with loader processes, position and all.
+    """
+    file = getattr(image, "fp", None)
+    file = getattr(file, "file", file)  # of a temporary file with a name
+    if not isinstance(getattr(file, "raw", file), io.FileIO) or file.closed:
+        return None  # in memory, or unpacked on the way
+    opened = os.fstat(file.fileno())
+    # Its name may be another's by now, or it has none.
+    with contextlib.suppress(AttributeError, OSError, TypeError, ValueError):
+        if os.path.samestat(opened, os.stat(image.filename)):
+            return open(image.filename, "rb")
+    if not hasattr(os, "pread"):  # on Windows loader processes share no files
         return None
-    return image.filename if is_same else None
+    return io.BytesIO(os.pread(file.fileno(), opened.st_size, 0))
 
 
 class DatasetImages(DecodedImages):

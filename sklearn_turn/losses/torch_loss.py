@@ -67,10 +67,11 @@ def _try(loss: nn.Module, n_classes: int) -> None:
         If it fails on logits and labels, or returns neither one number nor one per
         sample, or none that depends on the logits.
     """
-    logits = torch.linspace(-1, 1, 3 * n_classes).reshape(3, n_classes)
+    n = 3 if n_classes != 3 else 4  # as many as classes would hide an elementwise loss
+    logits = torch.linspace(-1, 1, n * n_classes).reshape(n, n_classes)
     logits.requires_grad_()
-    target = torch.arange(3) % n_classes
-    more = [torch.arange(3)] if isinstance(loss, SampleLoss) else []
+    target = torch.arange(n) % n_classes
+    more = [torch.arange(n)] if isinstance(loss, SampleLoss) else []
     asked = (
         f"The loss {_name(loss)} must take logits of shape (n, {n_classes}) and labels "
         "of shape (n,) in 0 .. n_classes - 1, and return one number or one per sample"
@@ -79,9 +80,9 @@ def _try(loss: nn.Module, n_classes: int) -> None:
         losses = loss.cpu()(logits, target, *more)
     except Exception as error:
         raise ValueError(f"{asked}, but fails: {error}") from error
-    if not isinstance(losses, Tensor) or tuple(losses.shape) not in [(), (3,)]:
+    if not isinstance(losses, Tensor) or tuple(losses.shape) not in [(), (n,)]:
         got = getattr(losses, "shape", type(losses).__name__)
-        raise ValueError(f"{asked}, but for 3 samples returns {got}.")
+        raise ValueError(f"{asked}, but for {n} samples returns {got}.")
     if not losses.requires_grad or not losses.isfinite().all():
         raise ValueError(
             f"{asked}, finite and differentiable in the logits, but returns {losses}."

@@ -32,14 +32,17 @@ class Standardize(nn.Module):
         super().__init__()
         std = features.std(dim=0, correction=0)
         # A constant feature, up to rounding, carries nothing and keeps its scale.
+        unit = torch.tensor(1.0)
         low, high = features.aminmax(dim=0)
         floor = 1e-6 * torch.maximum(high, -low).clamp(min=1e-12)
         if of_backbone:
             # Nor is one that hardly varies scaled up: it will vary as soon as the
             # backbone is trained. Columns of a table may differ in unit and stay fixed.
-            floor = floor.maximum(0.01 * std.square().mean().sqrt())
+            spread = std.square().mean().sqrt()
+            floor = floor.maximum(0.01 * spread)
+            unit = torch.where(spread > 0, spread, 1.0)
         self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("std", torch.where(std > floor, std, 1.0))
+        self.register_buffer("std", torch.where(std > floor, std, unit))
 
     def forward(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std

@@ -92,6 +92,6 @@ def refine_groups(
             if without_decay:
                 part.setdefault("weight_decay", 0.0)
             if layer_decay is not None:
-                part["lr"] = scale * part.get("lr", lr)
+                part.setdefault("lr", scale * lr)
             refined.append(part)
     return refined

@@ -44,8 +44,8 @@ class CosineSchedule(Callback):
         self.step_ += 1
 
     def _factor(self, done: float, step: float) -> float:
-        # A warm-up of less than one step would be all of that step.
-        if done < self.warmup and step <= self.warmup:
+        # A warm-up of no more than one step would be all of that step, up to rounding.
+        if done < self.warmup and step < self.warmup * (1 - 1e-9):
             # Never exactly zero: the first step should count.
             return max(done / self.warmup, 0.01)
         rest = max(0.0, (done - self.warmup) / (1 - self.warmup))

@@ -27,10 +27,10 @@ class Encoder(nn.Module):
     def __init__(self, pool="mean", activation="relu"):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
-        self.options = [pool, activation]  # as an attribute of its own it would show
+        self._options = [pool, activation]  # as a public attribute it would show
 
     def forward(self, images):
-        pool, activation = self.options
+        pool, activation = self._options
         values = getattr(torch, activation)(self.conv(images)).flatten(2)
         return values.mean(dim=2) if pool == "mean" else values.amax(dim=2)
 
@@ -88,6 +88,44 @@ def test_plain_attributes_of_layers_are_described():
     assert describe(first)["settings"] != describe(second)["settings"]
     third = embed_of(encoder()).train()
     assert describe(first) == describe(third)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([2, 3], [2, 4]),
+        ((0.485, 0.456), (0.4815, 0.4578)),
+        ({"a": [1], "b": None}, {"a": [1], "b": 0}),
+        ({1, 2}, {1, 3}),
+        (np.arange(5000), np.arange(1, 5001)),
+        (np.float32(1), np.float32(2)),
+        ([np.zeros(3)], [np.ones(3)]),
+        ([], None),
+    ],
+)
+def test_attributes_that_hold_data_are_described(one, other):
+    embeds = [embed_of(encoder()) for _ in range(3)]
+    for embed, value in zip(embeds, (one, copy.deepcopy(one), other), strict=True):
+        embed.backbone.ignored = value
+    first, same, different = (describe(embed)["settings"] for embed in embeds)
+    assert first == same != different
+
+
+def test_what_decides_no_features_is_not_described():
+    first, second = embed_of(tiny("test_vit")), embed_of(tiny("test_vit"))
+    block = second.backbone.blocks[0]
+    block.attn.fused_attn = not block.attn.fused_attn
+    second.backbone.set_grad_checkpointing()
+    second.backbone.pretrained_cfg = {**second.backbone.pretrained_cfg, "url": "here"}
+    second.backbone.last = torch.rand(3)  # a result, say
+    assert describe(first) == describe(second)
+
+
+def test_data_within_itself_is_described():
+    embed = embed_of(encoder())
+    embed.backbone.ignored = [1]
+    embed.backbone.ignored.append(embed.backbone.ignored)
+    assert describe(embed) == describe(copy.deepcopy(embed))
 
 
 def test_activation_of_clip_is_told_apart():

@@ -49,6 +49,14 @@ def test_module_brings_its_own_preprocessing():
     assert loaded.interpolation == "bilinear"
 
 
+def test_backbones_for_other_shapes_need_the_side_of_a_square():
+    module = tiny("test_vit", num_classes=0)
+    module.pretrained_cfg = dict(module.pretrained_cfg, input_size=(3, 320, 160))
+    with pytest.raises(ValueError, match="320 x 160 pixels.*Set input_size"):
+        load_backbone(module)
+    assert load_backbone(module, input_size=160).input_size == 160
+
+
 @pytest.mark.parametrize("backbone", [Pooling(), Pooling, lambda: Pooling()])
 def test_own_modules_take_imagenet_preprocessing(backbone):
     loaded = load_backbone(backbone)

@@ -67,6 +67,26 @@ def test_evaluation_squashes_as_timm_does(photos, size, crop_pct):
     assert_as_timm(photos, size, crop_pct, "bicubic", "squash")
 
 
+@pytest.mark.parametrize(("size", "crop_pct"), [(96, 0.9), (224, 1.0), (160, 0.7)])
+def test_evaluation_adds_borders_as_timm_does(photos, size, crop_pct):
+    assert_as_timm(photos, size, crop_pct, "bicubic", "border")
+    assert_as_timm(photos.transpose(0, 2, 1, 3), size, crop_pct, "bilinear", "border")
+
+
+def test_borders_leave_the_ends_of_a_strip():
+    strip = torch.zeros(1, 3, 1, 90)
+    strip[:, 0, :, :30], strip[:, 2, :, 60:] = 1, 1
+    transform = BatchTransform(32, **IMAGENET, crop_mode="border").eval()
+    seen = transform(strip)[0] * transform.std[0] + transform.mean[0]
+    assert seen[0].max() > 0.9 and seen[2].max() > 0.9
+    np.testing.assert_allclose(seen[0, 0], round(0.485 * 255) / 255, atol=1e-6)
+
+
+def test_an_unknown_way_to_crop_is_refused():
+    with pytest.raises(ValueError, match="'squash' or 'border', not 'random'"):
+        BatchTransform(32, **IMAGENET, crop_mode="random")
+
+
 def test_evaluation_is_timms_for_tall_images(photos):
     # Not above 2:1, where Pillow resizes in the other order and rounds otherwise.
     tall = np.ascontiguousarray(photos.transpose(0, 2, 1, 3)[:, :451, 100:331])

@@ -13,7 +13,7 @@ from inputs.pictures import load_all, random_rgb
 from PIL import Image
 from scipy.sparse import csr_array, csr_matrix
 
-from sklearn_turn.inputs import as_source, is_images
+from sklearn_turn.inputs import RawInputs, as_source, is_images
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,15 @@ def test_a_source_is_not_made_of_it_either(case):
     X, match = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=match):
         as_source(X)
+
+
+def test_parts_of_a_source_stay_of_its_kind():
+    rows = torch.rand(6, 5, 7)
+    raw = RawInputs(rows)
+    part = torch.utils.data.Subset(torch.utils.data.Subset(raw, [4, 2, 0]), [2, -2])
+    source = as_source(part)
+    assert source.is_raw
+    torch.testing.assert_close(load_all(source), rows[[0, 2]])
+    assert source.keys([0, 1]) == raw.keys([0, 2])
+    first, _ = torch.utils.data.random_split(raw, [4, 2])
+    torch.testing.assert_close(load_all(as_source(first)), rows[first.indices])

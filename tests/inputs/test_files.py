@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import pickle
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -130,6 +133,39 @@ def test_a_path_that_is_missing_is_named_wherever_it_is():
             as_source(pd.Series(paths))
 
 
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "gif", "tiff", "webp"])
+@pytest.mark.parametrize("how", ["handle", "deleted", "temporary"])
+def test_an_open_file_without_a_name_is_left_as_it_is(tmp_path, kind, how):
+    """Loader processes share its position with others; reading must not move it."""
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray(random_rgb(1, 40)[0]).save(path)
+    with Image.open(path) as image:
+        expected = np.asarray(image.convert("RGB"))
+    with contextlib.ExitStack() as opened:
+        if how == "temporary":
+            file = opened.enter_context(tempfile.NamedTemporaryFile())
+            file.write(path.read_bytes())
+        else:
+            file = opened.enter_context(open(path, "rb"))
+        image = Image.open(file)
+        if how == "deleted":
+            path.unlink()
+        position = file.tell()
+        for _ in range(2):
+            (found,) = load_all([image])
+            np.testing.assert_array_equal(found.permute(1, 2, 0), expected)
+            assert file.tell() == position
+
+
+def test_an_image_that_is_unpacked_on_the_way_is_read(tmp_path):
+    pixels = random_rgb(1, 40)[0]
+    with gzip.open(tmp_path / "a.gz", "wb") as file:
+        Image.fromarray(pixels).save(file, format="png")
+    with gzip.open(tmp_path / "a.gz") as file:
+        (found,) = load_all([Image.open(file)])
+    np.testing.assert_array_equal(found.permute(1, 2, 0), pixels)
+
+
 def test_an_open_image_is_read_from_its_own_file(tmp_path, monkeypatch):
     for grey in (0, 255):
         (tmp_path / str(grey)).mkdir()
@@ -140,3 +176,5 @@ def test_an_open_image_is_read_from_its_own_file(tmp_path, monkeypatch):
     os.replace("a.png", tmp_path / "0" / "a.png")  # and one in place of the second
     Image.new("L", (8, 8), 255).save("a.png")
     assert (load_all(lazy) == 0).all()
+    for image in lazy:
+        image.close()

@@ -254,19 +254,19 @@ class Times(nn.Module):
 
     def __init__(self, factor):
         super().__init__()
-        self.factor = (factor,)
+        self._factor = (factor,)
         self.linear = nn.Linear(48, 8)
 
     def forward(self, x):
         fields = nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
-        return self.factor[0] * self.linear(fields)
+        return self._factor[0] * self.linear(fields)
 
 
 def test_a_backbone_that_sees_something_else_is_refused(images, tmp_path):
     backbone = Times(1.0)
     brief(LinearProbing, backbone).fit(images.X, images.y).save(tmp_path / "model")
     LinearProbing.load(tmp_path / "model", backbone=backbone)
-    backbone.factor = (-3.0,)
+    backbone._factor = (-3.0,)
     with pytest.raises(ModelFileError, match="other features of an image"):
         LinearProbing.load(tmp_path / "model", backbone=backbone)
 

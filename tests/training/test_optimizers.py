@@ -120,6 +120,14 @@ def test_layer_wise_rates_are_timms(decay, vit):
     assert len({rate for rate, _ in found.values()}) > 4
 
 
+def test_the_rate_of_a_group_is_not_scaled(vit):
+    groups = [("*patch_embed*", {"lr": 1e-5})]
+    net = _net(vit[1], layer_decay=0.5, optimizer__param_groups=groups)
+    found = _in_timms_names(_rates(net))
+    assert found["patch_embed.proj.weight"][0] == 1e-5
+    assert found["blocks.0.mlp.fc1.weight"][0] < 0.01
+
+
 def test_optimizer_options_win_over_ours():
     module = nn.Linear(2, 2)
     for options, fused in (({}, True), ({"fused": False}, False)):

@@ -67,9 +67,14 @@ def test_schedule_follows_epochs_of_changing_length(numbered):
 
 @pytest.mark.parametrize(
     ("n_epochs", "first"),
-    [(1, 1.0), (9, 1.0), (10, 0.01)],  # batches of all samples: one step an epoch
+    [
+        (1, 1.0),
+        (9, 1.0),
+        (10, 1.0),
+        (11, 0.01),
+    ],  # batches of all samples: one step an epoch
 )
-def test_a_warm_up_of_less_than_a_step_is_none(n_epochs, first, numbered):
+def test_a_warm_up_of_one_step_or_less_is_none(n_epochs, first, numbered):
     X, y = numbered
     record = _RecordRates()
     callbacks = [("cosine", CosineSchedule(0.1)), ("record", record)]

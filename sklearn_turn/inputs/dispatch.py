@@ -215,7 +215,10 @@ def _to_source(X: Any) -> Source:
         return PILImages(list(X))
     if _is_list_of_arrays(X, first):
         return DatasetImages(list(X))
-    array = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        X = X.float() if X.dtype == torch.bfloat16 else X  # which NumPy lacks
+    array = X.numpy() if isinstance(X, Tensor) else X
     if not isinstance(array, np.ndarray):
         array = np.asarray(array)
     if array.ndim not in (3, 4) or array.dtype.kind not in "uifb":

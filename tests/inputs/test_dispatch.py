@@ -139,3 +139,8 @@ def test_parts_of_a_source_stay_of_its_kind():
     assert source.keys([0, 1]) == raw.keys([0, 2])
     first, _ = torch.utils.data.random_split(raw, [4, 2])
     torch.testing.assert_close(load_all(as_source(first)), rows[first.indices])
+
+
+def test_images_in_bfloat16():
+    images = torch.rand(2, 3, 8, 8).bfloat16()
+    assert torch.equal(load_all(images), images.float())

@@ -121,7 +121,7 @@ def _own_file(image: Any) -> Any:
 
     Its own open file is shared with loader processes, position and all.
     """
-    file = getattr(image, "fp", None)
+    file: Any = getattr(image, "fp", None)
     file = getattr(file, "file", file)  # of a temporary file with a name
     if not isinstance(getattr(file, "raw", file), io.FileIO) or file.closed:
         return None  # in memory, or unpacked on the way

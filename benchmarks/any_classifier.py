@@ -1,6 +1,6 @@
 """Wrong labels by any classifier: what surrounds it in NoiseFilteredClassifier.
 
-On the features of :mod:`benchmarks.detection`: three classifiers, three ways to judge
+On the features of :mod:`benchmarks.label_sets`: three classifiers, three ways to judge
 labels by them, and the classifier as it is beside those that were fitted again.
 """
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.cells import Cell, run
+from benchmarks.cells import Cell, finished, run
 from benchmarks.common import RESULTS, save, table
 from benchmarks.detectors import detect
 from benchmarks.label_sets import BACKBONE, ManyClasses, cifar_of
@@ -42,7 +42,6 @@ NOISES = [
     *(f"symmetric {rate}" for rate in ("0.02", "0.05", "0.4", "0.6", "0.8")),
     *("asymmetric 0.2", "asymmetric 0.4", "instance cheng 0.3", "instance xia 0.3"),
 ]
-SEEDS = 3
 
 
 def measure(data: Any, seeds: int) -> list[Record]:
@@ -81,14 +80,12 @@ def cells_tuned(seeds: int) -> list[Cell]:
 
 
 def records_tuned() -> list[Record]:
-    """Of the cells that have a result."""
+    """Of all cells that have a result."""
     records: dict[tuple[str, str], Record] = {}
-    name = "CIFAR-10N, 10 classes"
-    cells = sorted(cells_tuned(SEEDS), key=lambda cell: NOISES.index(cell.noise))
-    for cell in cells:
-        if (found := cell.result()) is not None:
-            wrong, scores = found["noise_rate"], found["detection"]
-            add(records, name, cell.noise, cell.seed, wrong, scores)
+    found = [(c, r) for c, r in finished("small").items() if c.observed == "detection"]
+    for cell, result in sorted(found, key=lambda pair: NOISES.index(pair[0].noise)):
+        wrong, scores = result["noise_rate"], result["detection"]
+        add(records, "CIFAR-10N, 10 classes", cell.noise, cell.seed, wrong, scores)
     return list(records.values())
 
 
@@ -105,12 +102,12 @@ ON_FROZEN = (
 )
 ON_TUNED = (
     "Images, noise and random state as in the comparison of methods under noise, by "
-    "the network that the default `TURNClassifier()` fine-tuned on these labels. Small "
-    "loss and the mixture have the network's own losses, the others probes on its "
-    "features; the last row is what the classifier itself ended with, by the mean of "
-    "the probes of all epochs. One network for all compared: what Algorithm 1 would "
-    "have trained by the mixture is another one. Columns as on frozen features; test "
-    "accuracy is on 3,000 images."
+    "the network that the default `TURNClassifier()` fine-tuned on these labels "
+    "(seeds: {seeds}). Small loss and the mixture have the network's own losses, the "
+    "others probes on its features; the last row is what the classifier itself ended "
+    "with, by the mean of the probes of all epochs. One network for all compared: what "
+    "Algorithm 1 would have trained by the mixture is another one. Columns as on "
+    "frozen features; test accuracy is on 3,000 images."
 )
 
 
@@ -123,7 +120,11 @@ def report(records: list[Record], args: argparse.Namespace) -> str:
 def report_tuned() -> str:
     """Of all results there are."""
     title = "# Detection of wrong labels after fine-tuning\n"
-    return "\n".join([title, ON_TUNED, *tables(records_tuned())])
+    records = records_tuned()
+    seeds = sorted({len(record["runs"]) for record in records})
+    shown = dict.fromkeys([*seeds[:1], *seeds[-1:]])
+    intro = ON_TUNED.format(seeds=" to ".join(map(str, shown)))
+    return "\n".join([title, intro, *tables(records)])
 
 
 def tables(records: list[Record]) -> list[str]:

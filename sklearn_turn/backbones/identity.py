@@ -15,15 +15,18 @@ from torch import Tensor, nn
 from .embedder import Embedder
 from .transforms import BatchTransform
 
-# What may be a setting of a layer. No tensors: layers also leave results on themselves.
+# Containers within containers that are looked into.
+_DEPTH = 8
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+# What may be a setting of a layer.
 _DATA = (
     *(bool, int, float, str, type(None), np.generic, np.ndarray),
-    *(list, tuple, set, frozenset, dict),
+    *_CONTAINERS,
 )
 # What decides no features, or is described apart.
 _NO_SETTINGS = {
-    *("training", "fused_attn", "grad_checkpointing"),
-    *("pretrained_cfg", "default_cfg", "feature_info"),
+    *("training", "fused_attn", "grad_checkpointing", "gradient_checkpointing"),
+    *("pretrained_cfg", "default_cfg", "feature_info", "name_or_path"),
 }
 
 
@@ -64,11 +67,22 @@ def _settings(backbone: nn.Module) -> list[tuple[str, str, Any]]:
         (layer, name, _plain(value))
         for layer, module in backbone.named_modules()
         for name, value in sorted(vars(module).items())
-        if isinstance(value, _DATA) and name not in _NO_SETTINGS and name[0] != "_"
+        if isinstance(value, _DATA)
+        and name not in _NO_SETTINGS
+        and not name.startswith("_")
+        and not _may_be_result(value)
     ]
 
 
-def _plain(value: Any, depth: int = 8) -> Any:
+def _may_be_result(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether a layer may have filled this itself: tensors, or what is empty as yet."""
+    if not isinstance(value, _CONTAINERS) or not depth:
+        return isinstance(value, Tensor)
+    items = value.values() if isinstance(value, dict) else value
+    return not value or any(_may_be_result(item, depth - 1) for item in items)
+
+
+def _plain(value: Any, depth: int = _DEPTH) -> Any:
     """Data in terms that print alike when it is equal; other objects as their type."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -77,12 +91,16 @@ def _plain(value: Any, depth: int = 8) -> Any:
         return str(value.dtype), value.shape, None if value.dtype.hasobject else content
     if not isinstance(value, _DATA) or not depth:
         return type(value).__qualname__
+
+    def shown(item: Any) -> str:
+        return repr(_plain(item, depth - 1))
+
     if isinstance(value, (list, tuple)):
-        return [_plain(item, depth - 1) for item in value]
+        return [shown(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(repr(_plain(item, depth - 1)) for item in value)
+        return sorted(map(shown, value))
     if isinstance(value, dict):
-        return sorted((str(k), repr(_plain(v, depth - 1))) for k, v in value.items())
+        return sorted((shown(key), shown(item)) for key, item in value.items())
     return value
 
 

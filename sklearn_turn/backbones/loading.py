@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Backbone:
         Side of the square input, in pixels.
     mean, std : tuple of float
     crop_pct : float
-    crop_mode : {"center", "squash"}
+    crop_mode : {"center", "squash", "border"}
         See :class:`~sklearn_turn.backbones.BatchTransform`.
     interpolation : str
     recipe : Recipe
@@ -100,13 +100,7 @@ def load_backbone(
         config, recipe = dict(getattr(module, "pretrained_cfg", None) or {}), DEFAULT
         if is_path(pretrained):
             load_checkpoint(module, pretrained)  # type: ignore[arg-type]
-    height, width = config.get("input_size", (3, 224, 224))[1:]
-    if not (input_size or recipe.input_size) and height != width:
-        raise ValueError(
-            f"The backbone was trained on {height} x {width} pixels, and is given "
-            "squares here. Set input_size to their side."
-        )
-    size = input_size or recipe.input_size or width
+    size = input_size or recipe.input_size or _side_of(config, raw=example is not None)
     module = module.eval()
     return Backbone(
         module=module,
@@ -121,6 +115,17 @@ def load_backbone(
         interpolation=config.get("interpolation", "bicubic"),
         recipe=recipe,
     )
+
+
+def _side_of(config: Mapping[str, Any], *, raw: bool) -> int:
+    """Side of the images that a backbone was trained on."""
+    height, width = config.get("input_size", (3, 224, 224))[1:]
+    if height != width and not raw:
+        raise ValueError(
+            f"The backbone was trained on {height} x {width} pixels, and is given "
+            "squares here. Set input_size to their side."
+        )
+    return int(width)
 
 
 def _own_module(backbone: nn.Module | Callable[[], nn.Module]) -> nn.Module:

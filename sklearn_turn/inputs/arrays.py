@@ -90,6 +90,14 @@ class ArrayImages(Source):
         return batch.permute(0, 3, 1, 2) if self._channels_last else batch
 
 
+def as_numpy(X: Any) -> NDArray[Any]:
+    """An array or tensor as NumPy has it, bfloat16 as float32."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        X = X.float().numpy() if X.dtype == torch.bfloat16 else X.numpy()
+    return np.asarray(X)
+
+
 def as_rows(X: Any) -> Any:
     """The values of a tensor, on the CPU and without its graph; others as given."""
     return X.detach().float().cpu().numpy() if isinstance(X, Tensor) else X

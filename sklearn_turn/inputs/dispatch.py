@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .arrays import ArrayImages
+from .arrays import ArrayImages, as_numpy
 from .decoded import raise_if_unreadable
 from .files import DatasetImages, ImageFiles, PILImages
 from .source import Source
@@ -215,12 +215,7 @@ def _to_source(X: Any) -> Source:
         return PILImages(list(X))
     if _is_list_of_arrays(X, first):
         return DatasetImages(list(X))
-    if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = X.float() if X.dtype == torch.bfloat16 else X  # which NumPy lacks
-    array = X.numpy() if isinstance(X, Tensor) else X
-    if not isinstance(array, np.ndarray):
-        array = np.asarray(array)
+    array = as_numpy(X)
     if array.ndim not in (3, 4) or array.dtype.kind not in "uifb":
         raise ValueError(
             f"Expected images of shape (n, height, width, channels) or (n, channels, "
@@ -233,7 +228,7 @@ def _to_source(X: Any) -> Source:
 def _is_part_of_source(X: Any) -> bool:
     """Whether torch's ``Subset`` or ``random_split`` made it of a source."""
     root = X
-    while isinstance(root, torch.utils.data.Subset):
+    while type(root) is torch.utils.data.Subset:  # others may change what they hold
         root = root.dataset
     return root is not X and isinstance(root, Source)
 

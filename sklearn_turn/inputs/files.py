@@ -11,10 +11,11 @@ from typing import Any
 
 import joblib
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from .arrays import ArrayImages
+from .arrays import ArrayImages, as_numpy
 from .decoded import DecodedImages, check_is_file
 from .keys import file_key, first_bytes_key
 from .pixels import pil_to_tensor
@@ -122,7 +123,6 @@ def _own_file(image: Any) -> Any:
     Its own open file is shared with loader processes, position and all.
     """
     file: Any = getattr(image, "fp", None)
-    file = getattr(file, "file", file)  # of a temporary file with a name
     if not isinstance(getattr(file, "raw", file), io.FileIO) or file.closed:
         return None  # in memory, or unpacked on the way
     opened = os.fstat(file.fileno())
@@ -130,8 +130,8 @@ def _own_file(image: Any) -> Any:
     with contextlib.suppress(AttributeError, OSError, TypeError, ValueError):
         if os.path.samestat(opened, os.stat(image.filename)):
             return open(image.filename, "rb")
-    if not hasattr(os, "pread"):  # on Windows loader processes share no files
-        return None
+    if torch.utils.data.get_worker_info() is None or not hasattr(os, "pread"):
+        return None  # in loader processes only, which share no files on Windows
     return io.BytesIO(os.pread(file.fileno(), opened.st_size, 0))
 
 
@@ -203,7 +203,7 @@ def _item_to_tensor(image: Any) -> Tensor:
     if isinstance(image, (str, os.PathLike)):
         return ImageFiles([image]).decode(0)
     if isinstance(image, (np.ndarray, Tensor)):
-        array = np.asarray(image)
+        array = as_numpy(image)
         if array.ndim in (2, 3):
             return ArrayImages(array[None]).load([0])[0]
     raise TypeError(

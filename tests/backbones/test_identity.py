@@ -100,7 +100,8 @@ def test_plain_attributes_of_layers_are_described():
         (np.arange(5000), np.arange(1, 5001)),
         (np.float32(1), np.float32(2)),
         ([np.zeros(3)], [np.ones(3)]),
-        ([], None),
+        ([], [0]),
+        ({1: "a"}, {"1": "a"}),
     ],
 )
 def test_attributes_that_hold_data_are_described(one, other):
@@ -119,6 +120,32 @@ def test_what_decides_no_features_is_not_described():
     second.backbone.pretrained_cfg = {**second.backbone.pretrained_cfg, "url": "here"}
     second.backbone.last = torch.rand(3)  # a result, say
     assert describe(first) == describe(second)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"cpu": torch.ones(2)}),
+        ([], [("a", torch.ones(2))]),
+        ({"cpu": {}}, {"cpu": {0: torch.ones(2)}}),
+        ({torch.relu: 1}, {torch.tanh: 1}),
+        ({nn.ReLU(): 1}, {nn.ReLU(): 1}),
+    ],
+)
+def test_what_a_layer_keeps_for_itself_is_not_described(before, after):
+    """By addresses, too, nothing could be found in another process."""
+    first, second = embed_of(encoder()), embed_of(encoder())
+    first.backbone.kept, second.backbone.kept = before, after
+    assert describe(first) == describe(second)
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "efficientvit_m0"])
+def test_a_pass_does_not_change_the_description(name):
+    embed = embed_of(timm.create_model(name, num_classes=0), input_size=224).eval()
+    before = describe(embed)
+    with torch.no_grad():
+        embed(torch.zeros(1, 3, 224, 224, dtype=torch.uint8))
+    assert describe(embed) == before == describe(copy.deepcopy(embed).train())
 
 
 def test_data_within_itself_is_described():

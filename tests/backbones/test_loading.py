@@ -55,6 +55,10 @@ def test_backbones_for_other_shapes_need_the_side_of_a_square():
     with pytest.raises(ValueError, match="320 x 160 pixels.*Set input_size"):
         load_backbone(module)
     assert load_backbone(module, input_size=160).input_size == 160
+    example = torch.zeros(1, 3, 160, 160)  # raw samples have a size of their own
+    assert load_backbone(module, example=example).width == 64
+    module.pretrained_cfg = dict(module.pretrained_cfg, input_size=None)
+    assert load_backbone(module, input_size=160).input_size == 160
 
 
 @pytest.mark.parametrize("backbone", [Pooling(), Pooling, lambda: Pooling()])

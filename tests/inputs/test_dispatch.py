@@ -141,6 +141,20 @@ def test_parts_of_a_source_stay_of_its_kind():
     torch.testing.assert_close(load_all(as_source(first)), rows[first.indices])
 
 
+class Flipped(torch.utils.data.Subset):
+    def __getitem__(self, index):
+        return 1 - self.dataset[self.indices[index]]
+
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+def test_parts_that_change_a_source_are_taken_at_their_word():
+    images = as_source(np.zeros((4, 8, 8, 3), dtype=np.float32))
+    assert (load_all(Flipped(images, [2, 3])) == 1).all()
+
+
 def test_images_in_bfloat16():
     images = torch.rand(2, 3, 8, 8).bfloat16()
-    assert torch.equal(load_all(images), images.float())
+    for X in (images, list(images), torch.utils.data.TensorDataset(images)):
+        assert torch.equal(load_all(X), images.float())

@@ -15,6 +15,7 @@ import torch
 from inputs.pictures import UNIT, load_all, random_rgb, write_pngs
 from PIL import Image
 
+from sklearn_turn import FeatureExtractor
 from sklearn_turn.backbones import BatchTransform
 from sklearn_turn.inputs import ImageFiles, Ragged, as_source, is_images
 
@@ -135,8 +136,9 @@ def test_a_path_that_is_missing_is_named_wherever_it_is():
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "gif", "tiff", "webp"])
 @pytest.mark.parametrize("how", ["handle", "deleted", "temporary"])
-def test_an_open_file_without_a_name_is_left_as_it_is(tmp_path, kind, how):
-    """Loader processes share its position with others; reading must not move it."""
+def test_loader_processes_leave_an_open_file_as_it_is(kind, how, tmp_path, monkeypatch):
+    """They share its position with others; reading must not move it."""
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda: "one")
     path = tmp_path / f"a.{kind}"
     Image.fromarray(random_rgb(1, 40)[0]).save(path)
     with Image.open(path) as image:
@@ -155,6 +157,32 @@ def test_an_open_file_without_a_name_is_left_as_it_is(tmp_path, kind, how):
             (found,) = load_all([image])
             np.testing.assert_array_equal(found.permute(1, 2, 0), expected)
             assert file.tell() == position
+
+
+def test_open_files_without_a_name_in_loader_processes(tmp_path):
+    pixels = random_rgb(6, 40)
+    paths = write_pngs(tmp_path, pixels)
+    options = {"pretrained": False, "input_size": 32, "random_state": 0}
+    expected = FeatureExtractor("test_resnet", **options).fit_transform(paths)
+    extract = FeatureExtractor("test_resnet", num_workers=1, **options)
+    with contextlib.ExitStack() as opened:
+        files = [opened.enter_context(open(path, "rb")) for path in paths]
+        images = [Image.open(file) for file in files]
+        for path in paths:
+            os.unlink(path)
+        for _ in range(2):
+            found = extract.fit_transform(images)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_asked_of_an_open_image_stays(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(random_rgb(1, 40)[0]).save(path)
+    with open(path, "rb") as file:
+        image = Image.open(file)
+        path.unlink()
+        image.draft("RGB", (10, 10))
+        assert load_all([image]).shape[-1] == 10
 
 
 def test_an_image_that_is_unpacked_on_the_way_is_read(tmp_path):

@@ -108,22 +108,26 @@ class OutOfFoldEvidence:
         with warnings.catch_warnings():
             # If they are kept, so does the probe that fine-tuning starts from.
             warnings.simplefilter("ignore", CollapsedProbeWarning)
-            total = self._log_proba(equal)
-        # Of several processes one decides, lest they differ by a rounding error.
-        is_better = self.task.runtime.processes.first(
-            "the start of probes",
-            lambda: explains_better(
-                log_softmax(total, axis=1),
-                log_softmax(self.total, axis=1),
-                self.task.y,
-            ),
-        )
-        if is_better:
-            self.task, self.total = equal, total
+            # With the same warm-up: another one makes more of a difference.
+            total = self._log_proba(equal, warmed_up_as=self.task)
+            # Of several processes one decides, lest they differ by a rounding error.
+            is_better = self.task.runtime.processes.first(
+                "the start of probes",
+                lambda: explains_better(
+                    log_softmax(total, axis=1),
+                    log_softmax(self.total, axis=1),
+                    self.task.y,
+                    by=0.0,
+                ),
+            )
+            if is_better:
+                self.task, self.total = equal, self._log_proba(equal)
 
-    def _log_proba(self, task: Task) -> NDArray[np.float64]:
+    def _log_proba(
+        self, task: Task, warmed_up_as: Task | None = None
+    ) -> NDArray[np.float64]:
         # Decided once: folds have fewer samples.
-        warmup = warmup_of_probe(task, self.parameters)
+        warmup = warmup_of_probe(warmed_up_as or task, self.parameters)
         parameters = self.parameters.probe_only(lp_warmup_epochs=warmup)
         log_proba = np.empty((len(task.y), task.n_classes))
         n_folds = self.folds.max() + 1

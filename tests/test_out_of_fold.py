@@ -224,6 +224,24 @@ def test_probes_start_as_the_labels_are_explained_better():
         assert (refine.task.log_frequencies is None) is missed
 
 
+@pytest.mark.parametrize("missed", [True, False])
+def test_starts_are_compared_after_the_same_warm_up(missed, monkeypatch):
+    """A longer one explains labels better by more than the start does."""
+    made = []
+
+    def spy(task, parameters, *args):
+        made.append((task.log_frequencies is None, parameters.lp_warmup_epochs))
+        return linear_probe(task, parameters, *args)
+
+    monkeypatch.setattr(out_of_fold, "linear_probe", spy)
+    X, _, y = _one_in_three(0, missed=missed)
+    task = _task(X, y.astype(int))
+    task = replace(task, log_frequencies=log_frequencies(task.y, 2))
+    OutOfFoldEvidence(task, ProbeParameters(lp_epochs=20), GCE, 3)
+    compared = [(False, 10)] * 3 + [(True, 10)] * 3
+    assert made == compared + ([(True, 2)] * 3 if missed else [])
+
+
 def test_classes_of_equal_size_are_judged_once(images, judged):
     """What is compared costs probes; equal chances are the only start here."""
     tiny(cleansing_folds=3, fft_epochs=0).fit(images.X, images.y)

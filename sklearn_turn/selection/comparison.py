@@ -7,12 +7,11 @@ from math import ceil
 from .mixture import Floats, Ints
 from .transition import ENOUGH, fit_channel
 
-# By so many nats, predictions must be ahead of others to replace them.
-_CLEARLY = 5.0
 
-
-def explains_better(log_proba: Floats, other: Floats, codes: Ints) -> bool:
-    """Whether labels are clearly better explained by some predictions than by others.
+def explains_better(
+    log_proba: Floats, other: Floats, codes: Ints, *, by: float = 5.0
+) -> bool:
+    """Whether labels are better explained by some predictions than by others.
 
     Parameters
     ----------
@@ -20,13 +19,15 @@ def explains_better(log_proba: Floats, other: Floats, codes: Ints) -> bool:
         Log-probabilities, finite, of samples held out in the same folds.
     codes : ndarray of shape (n_samples,), int
         Given labels.
+    by : float, default=5.0
+        Nats of the log-likelihood by which they must be ahead.
 
     Returns
     -------
     bool
         Of ``log_proba``.
     """
-    return _explained(log_proba, codes) - _explained(other, codes) > _CLEARLY
+    return _explained(log_proba, codes) - _explained(other, codes) > by
 
 
 def _explained(log_proba: Floats, codes: Ints) -> float:

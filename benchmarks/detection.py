@@ -36,6 +36,7 @@ COLUMNS = {
     "noise_rate": "estimated rate",
     "accuracy": "test accuracy (%)",
 }
+TUNED = "CIFAR-10N, 10 classes, after fine-tuning"
 #: Noise after fine-tuning, as :mod:`benchmarks.noises` has it.
 NOISES = [
     *("none", "aggre", "random1", "worse"),
@@ -85,7 +86,7 @@ def records_tuned() -> list[Record]:
     found = [(c, r) for c, r in finished("small").items() if c.observed == "detection"]
     for cell, result in sorted(found, key=lambda pair: NOISES.index(pair[0].noise)):
         wrong, scores = result["noise_rate"], result["detection"]
-        add(records, "CIFAR-10N, 10 classes", cell.noise, cell.seed, wrong, scores)
+        add(records, TUNED, cell.noise, cell.seed, wrong, scores)
     return list(records.values())
 
 

@@ -21,7 +21,7 @@ import torch
 from benchmarks.cells import Cell, finished, run
 from benchmarks.common import RESULTS, save, table
 from benchmarks.detectors import detect
-from benchmarks.label_sets import BACKBONE, ManyClasses, cifar_of
+from benchmarks.label_sets import BACKBONE, ManyClasses, cifar_of, of_frozen
 
 Record = dict[str, Any]
 
@@ -49,7 +49,7 @@ def measure(data: Any, seeds: int) -> list[Record]:
     records: dict[tuple[str, str], Record] = {}
     for seed in range(seeds):
         for label, y in data.noises(seed):
-            seen = data.observe(y, seed)
+            seen = of_frozen(data, y, seed)
             wrong = float(np.mean(y != data.y))
             add(records, data.name, label, seed, wrong, detect(seen, seed))
         print(f"{data.name}: seed {seed} done", flush=True)

@@ -40,11 +40,11 @@ def detect(seen: Observed, seed: int) -> dict[str, dict[str, float]]:
     X, y, losses = seen.X, seen.y, seen.losses
     found: dict[str, Found] = {"small loss, rate known": {"quality": -losses}}
     mixture = GMMNoiseFilter().fit(losses[:, None], y)
-    found["mixture (TURN)"] = _filtered(mixture, losses)
+    found["mixture (TURN)"] = said_by(mixture, losses)
     options = {"cleansing_folds": 5, "fft_epochs": 0, "random_state": seed}
     for name, noise_filter in (("mixture, out of fold", "gmm"), ("channel", "channel")):
         model = TURNClassifier(noise_filter=noise_filter, **options).fit(X, y)
-        found[name] = _filtered(model.noise_filter_, model.losses_)
+        found[name] = said_by(model.noise_filter_, model.losses_)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     scores = cross_val_predict(model, X, y, cv=5, method="decision_function")
     found["cleanlab"] = _cleanlab(np.exp(log_softmax(scores, axis=1)), y)
@@ -54,10 +54,11 @@ def detect(seen: Observed, seed: int) -> dict[str, dict[str, float]]:
     return {method: _score(seen, said, seed) for method, said in found.items()}
 
 
-def _filtered(fitted: Any, losses: NDArray[np.float64]) -> Found:
+def said_by(fitted: Any, losses: NDArray[np.float64]) -> Found:
+    """What a fitted noise filter says; labels found equally clean go by their loss."""
     return {
         "flags": ~fitted.clean_mask_,
-        "quality": fitted.clean_proba_ - 1e-9 * losses,  # ties by loss
+        "quality": fitted.clean_proba_ - 1e-9 * losses,
         "noise_rate": fitted.noise_rate_,
     }
 

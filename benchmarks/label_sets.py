@@ -51,9 +51,6 @@ class Cifar:
         confused = {codes[a]: codes[b] for a, b in pairs}
         yield from simulated(self.X, self.y, confused, seed)
 
-    def observe(self, y: Any, seed: int) -> Observed:
-        return of_frozen(self, y, seed)
-
 
 def cifar_of(folder: Path, n_train: int) -> Cifar:
     """Features of so many training images and of 1,500 test images."""
@@ -88,9 +85,6 @@ class ManyClasses:
     def noises(self, seed: int) -> Iterator[tuple[str, NDArray[np.intp]]]:
         yield "none", self.y
         yield from simulated(self.X, self.y, self.nearest, seed)
-
-    def observe(self, y: Any, seed: int) -> Observed:
-        return of_frozen(self, y, seed)
 
 
 def simulated(

@@ -228,7 +228,7 @@ def _embedding(model: Any, data: Data, seed: int) -> dict[str, Any]:
 
 def _detectors(model: Any, data: Data, seed: int) -> dict[str, Any]:
     """Ways to find wrong labels, on features and losses of the fine-tuned network."""
-    from benchmarks.detectors import Observed, detect  # needs cleanlab
+    from benchmarks.detectors import Observed, detect, said_by  # cleanlab when asked
 
     module, runtime = model.net_.module_, Runtime.of(model)
     X, X_test = (
@@ -241,11 +241,6 @@ def _detectors(model: Any, data: Data, seed: int) -> dict[str, Any]:
     )
     with torch.inference_mode():
         logits = module.eval().classify(X.to(runtime.device)).double().cpu()
-    own = {
-        "flags": ~model.clean_mask_,
-        "quality": model.clean_proba_ - 1e-9 * model.losses_,  # ties by loss
-        "noise_rate": model.noise_filter_.noise_rate_,
-    }
     seen = Observed(
         X=X.numpy(),
         y=y,
@@ -253,7 +248,7 @@ def _detectors(model: Any, data: Data, seed: int) -> dict[str, Any]:
         y_true=y_true,
         X_test=X_test.numpy(),
         y_test=y_test,
-        found={"TURNClassifier()": own},
+        found={"TURNClassifier()": said_by(model.noise_filter_, model.losses_)},
     )
     return {"detection": detect(seen, seed)}
 

@@ -83,8 +83,9 @@ def load_backbone(
     Raises
     ------
     ValueError
-        Unknown name, a checkpoint that does not fit, or a module that does not map a
-        batch of images to one row of features each.
+        Unknown name, a checkpoint that does not fit, a module that does not map a batch
+        of images to one row of features each, or one that was trained on images of
+        another shape than squares, where ``input_size`` does not say which to take.
     WeightsNotFoundError
         No such checkpoint, or published weights that cannot be downloaded.
     """

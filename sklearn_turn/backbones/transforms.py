@@ -115,7 +115,7 @@ class BatchTransform(nn.Module):
         if self.crop_mode == "center":
             batch = _without_far_ends(batch)
         batch = self._resize(batch)
-        # Scaled after it: timm too resizes 8-bit images to 8 bits.
+        # Scaled after resizing: timm too resizes 8-bit images to 8 bits.
         if self.crop_mode == "border":
             border = (255 * self.mean).round() / 255  # of 8 bits, too
             return tvf.center_crop(_scaled(batch) - border, [self.input_size]) + border

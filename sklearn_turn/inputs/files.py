@@ -118,9 +118,10 @@ class PILImages(DecodedImages):
 
 
 def _own_file(image: Any) -> Any:
-    """What an image is still to be read from, opened once more; None if it was read.
+    """What an image is still to be read from, opened once more.
 
-    Its own open file is shared with loader processes, position and all.
+    Its own open file is shared with loader processes, position and all. None if the
+    image was read, or may be read as it is.
     """
     file: Any = getattr(image, "fp", None)
     if not isinstance(getattr(file, "raw", file), io.FileIO) or file.closed:

@@ -32,12 +32,13 @@ class Standardize(nn.Module):
         super().__init__()
         std = features.std(dim=0, correction=0)
         # A constant feature, up to rounding, carries nothing and keeps its scale.
-        unit = torch.tensor(1.0)
         low, high = features.aminmax(dim=0)
         floor = 1e-6 * torch.maximum(high, -low).clamp(min=1e-12)
+        unit = torch.tensor(1.0)
         if of_backbone:
-            # Nor is one that hardly varies scaled up: it will vary as soon as the
-            # backbone is trained. Columns of a table may differ in unit and stay fixed.
+            # Nor is one that hardly varies scaled up by itself, but as all are: it will
+            # vary as soon as the backbone is trained. Columns of a table may differ in
+            # unit and stay fixed.
             spread = std.square().mean().sqrt()
             floor = floor.maximum(0.01 * spread)
             unit = torch.where(spread > 0, spread, 1.0)

@@ -67,12 +67,8 @@ def test_schedule_follows_epochs_of_changing_length(numbered):
 
 @pytest.mark.parametrize(
     ("n_epochs", "first"),
-    [
-        (1, 1.0),
-        (9, 1.0),
-        (10, 1.0),
-        (11, 0.01),
-    ],  # batches of all samples: one step an epoch
+    # Batches of all samples: one step an epoch.
+    [(1, 1.0), (9, 1.0), (10, 1.0), (11, 0.01)],
 )
 def test_a_warm_up_of_one_step_or_less_is_none(n_epochs, first, numbered):
     X, y = numbered
